@@ -1,0 +1,20 @@
+"""A file becomes a PreparedClip. Knows nothing of detectors."""
+
+from media.clip import (
+    AUDIO_HZ,
+    FACE_PX,
+    GRID_HZ,
+    LIPS_PX,
+    ClipInfo,
+    FaceTrack,
+    Finding,
+    MediaError,
+    PreparedClip,
+    Quality,
+    Reason,
+)
+
+__all__ = [
+    "AUDIO_HZ", "FACE_PX", "GRID_HZ", "LIPS_PX", "ClipInfo", "FaceTrack", "Finding", "MediaError",
+    "PreparedClip", "Quality", "Reason",
+]
