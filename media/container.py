@@ -1,0 +1,97 @@
+"""Opening a file safely, and the facts of its header."""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+from pathlib import Path
+
+import av
+from av.stream import Disposition
+
+from media.clip import Reason
+from media.limits import FORMATS, PROTOCOLS, Limits, refusal
+
+_ANOTHER_COPY = "Try the original file, or another download of it."
+
+
+def sha256_of(path: str | Path) -> str:
+    with open(path, "rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def check_file(path: str | Path, limits: Limits) -> int:
+    """Size in bytes of a regular, non-empty file within the limits.
+
+    Raises: MediaError (DECODE_FAILED, TOO_LARGE).
+    """
+    try:
+        status = Path(path).stat()
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
+        raise refusal(Reason.DECODE_FAILED, "The file cannot be found or opened.",
+                      "Check the path and that you may read it.") from error
+    if not stat.S_ISREG(status.st_mode):  # a folder, a pipe, a device: reading it could hang
+        raise refusal(Reason.DECODE_FAILED, "This is not a file.", "Give the path of a video or sound file.")
+    if status.st_size == 0:
+        raise refusal(Reason.DECODE_FAILED, "The file is empty (0 bytes).", _ANOTHER_COPY)
+    limits.check_size(status.st_size)
+    return status.st_size
+
+
+def open_container(path: str | Path) -> av.container.InputContainer:
+    """Open with the format and protocol whitelists.
+
+    Raises: MediaError (UNSUPPORTED_FORMAT, DECODE_FAILED).
+    """
+    try:
+        return av.open(
+            f"file:{path}",  # a name such as "concat:a|b" must be a name, not a protocol
+            metadata_errors="replace",
+            options={"format_whitelist": FORMATS, "protocol_whitelist": PROTOCOLS},
+        )
+    except av.ArgumentError as error:  # what FFmpeg says to a format outside the whitelist
+        raise refusal(
+            Reason.UNSUPPORTED_FORMAT,
+            "This kind of file is not accepted.",
+            "Use a video (MP4, MOV, WebM, MKV, AVI) or a sound file (WAV, MP3, M4A, FLAC, OGG).",
+        ) from error
+    except (av.FFmpegError, OSError, ValueError, UnicodeError) as error:
+        raise refusal(Reason.DECODE_FAILED, "The file cannot be read as video or sound: its data is not valid.",
+                      _ANOTHER_COPY) from error
+
+
+def video_stream(container: av.container.InputContainer) -> av.VideoStream | None:
+    """The moving picture: never the cover art of a song."""
+    moving = [s for s in container.streams.video
+              if not s.disposition & (Disposition.attached_pic | Disposition.still_image)
+              and s.codec_context is not None and s.codec_context.name not in ("png", "bmp", "gif")]
+    return max(moving, key=lambda s: s.codec_context.width * s.codec_context.height, default=None)
+
+
+def audio_stream(container: av.container.InputContainer) -> av.AudioStream | None:
+    """The sound that a player would play: the default one, else FFmpeg's best."""
+    streams = [s for s in container.streams.audio if s.codec_context is not None]
+    defaults = [s for s in streams if s.disposition & Disposition.default]
+    return next(iter(defaults or streams), None)
+
+
+def check_header(container: av.container.InputContainer, limits: Limits) -> None:
+    """Refuse from the header what would be too much to decode.
+
+    Raises: MediaError (TOO_LARGE, TOO_LONG, UNSUPPORTED_FORMAT).
+    """
+    if len(container.streams) > limits.streams:
+        raise refusal(Reason.UNSUPPORTED_FORMAT,
+                      f"The file holds {len(container.streams)} streams; the limit is {limits.streams}.",
+                      "Try a copy with one video and one sound stream.")
+    duration_s = (container.duration or 0) / av.time_base
+    limits.check_duration(duration_s)
+    for stream in container.streams.video:
+        if stream.codec_context is None:
+            continue
+        limits.check_pixels(stream.codec_context.width, stream.codec_context.height)
+        if stream.frames > 1 and duration_s > 0:
+            limits.check_frames(stream.frames, duration_s)

@@ -1,0 +1,189 @@
+"""Aligned crops, cut straight from the decoded planes: only what is used is converted to RGB."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+
+import av
+import cv2
+import numpy as np
+
+from media.clip import FACE_PX, LIPS_PX
+
+WORKING_SHORT_PX = 1080  # larger pictures are reduced first, to bound the memory of the frames kept waiting
+LIPS_SPAN = 0.5  # side of the lip crop as a share of the face crop's side
+ROOM = 1.0  # the face's size in its crop relative to ArcFace's template
+
+# ArcFace's five points in a unit square (left eye, right eye, nose, mouth corners), scaled about the centre and
+# lifted so that the chin and the blending border of a swap stay inside the crop.
+_ARCFACE = np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366],
+                     [41.5493, 92.3655], [70.7299, 92.2041]]) / 112.0
+TEMPLATE = ((_ARCFACE - 0.5) * ROOM + 0.5 - np.array([0.0, 0.06])).astype(np.float64)  # [5, 2] in [0, 1]
+
+_BT601, _BT709 = (0.299, 0.114), (0.2126, 0.0722)  # (Kr, Kb)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One decoded frame as shown on a display: Y [H, W], U and V [ceil(H/2), ceil(W/2)], uint8."""
+
+    y: np.ndarray
+    u: np.ndarray
+    v: np.ndarray
+    to_rgb: np.ndarray  # [3, 4] affine map from (Y, U, V) to (R, G, B)
+    scale: float  # display pixels of the file per pixel here (1 unless the picture was reduced)
+
+    @staticmethod
+    def of(frame: av.VideoFrame) -> Picture:
+        """Pixel aspect, size, pixel format and rotation are normalised; 8-bit 4:2:0 passes without a copy."""
+        width, height = display_size(frame)
+        reduce = min(1.0, WORKING_SHORT_PX / min(width, height))
+        size = (max(round(width * reduce), 2), max(round(height * reduce), 2))
+        is_rgb = frame.format.is_rgb
+        matrix = _to_rgb(frame, is_rgb)
+        if frame.format.name not in ("yuv420p", "yuvj420p") or size != (frame.width, frame.height):
+            target = "yuvj420p" if not is_rgb and _is_full_range(frame) else "yuv420p"
+            frame = frame.reformat(width=size[0], height=size[1], format=target)
+        planes = [_plane(p) for p in frame.planes[:3]]
+        turns = round(frame.rotation / 90) % 4 if frame.rotation else 0
+        if turns:
+            planes = [np.ascontiguousarray(np.rot90(p, turns)) for p in planes]
+        return Picture(*planes, matrix, 1 / reduce)
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        return self.y.shape[1], self.y.shape[0]
+
+    def reduced(self, long_px: int) -> tuple[np.ndarray, float]:
+        """RGB [h, w, 3] uint8 whose long side is at most long_px, and the pixels of this picture per pixel."""
+        width, height = self.size_px
+        factor = max(max(width, height) / long_px, 1.0)
+        size = (max(round(width / factor), 1), max(round(height / factor), 1))
+        planes = [cv2.resize(p, size, interpolation=cv2.INTER_AREA) for p in (self.y, self.u, self.v)]
+        return self._rgb(planes), width / size[0]
+
+    def crop(self, matrix: np.ndarray, side_px: int) -> np.ndarray:
+        """RGB [side_px, side_px, 3] uint8; matrix [2, 3] maps this picture's pixels to the crop's.
+
+        Chroma is sampled at its own half resolution (centre-sited, within half a pixel of any convention).
+        """
+        shrink = np.sqrt(abs(np.linalg.det(matrix[:, :2])))  # crop pixels per picture pixel
+        luma = _warp(self.y, matrix, side_px, shrink)
+        half = matrix.copy()
+        half[:, :2] *= 2.0  # chroma pixel c covers luma pixels 2c, 2c + 1: x = 2c + 0.5
+        half[:, 2] += matrix[:, :2] @ (0.5, 0.5)
+        return self._rgb([luma, *(_warp(p, half, side_px, 2 * shrink) for p in (self.u, self.v))])
+
+    def _rgb(self, planes: list[np.ndarray]) -> np.ndarray:
+        return cv2.transform(cv2.merge(planes), self.to_rgb)
+
+
+def display_size(frame: av.VideoFrame) -> tuple[int, int]:
+    """Width and height in square pixels, before rotation."""
+    aspect = getattr(frame, "sample_aspect_ratio", None)
+    ratio = float(aspect) if aspect else 1.0
+    if not 0.2 < ratio < 5 or abs(ratio - 1) < 0.01:
+        return frame.width, frame.height
+    return (round(frame.width * ratio), frame.height) if ratio > 1 else (frame.width, round(frame.height / ratio))
+
+
+def alignment(landmarks: np.ndarray, side_px: int) -> np.ndarray:
+    """[2, 3] similarity that takes five landmarks [5, 2] to TEMPLATE in a square of side_px (least squares).
+
+    Closed form (Umeyama 1991 without reflection): with centred points as complex numbers, the rotation and
+    scale are one complex factor a = <z, w> / <z, z>.
+    """
+    z = landmarks.astype(np.float64) @ (1, 1j)
+    w = (TEMPLATE * side_px) @ (1, 1j)
+    z_mean, w_mean = z.mean(), w.mean()
+    factor = np.vdot(z - z_mean, w - w_mean) / max(np.vdot(z - z_mean, z - z_mean).real, 1e-6)
+    shift = w_mean - factor * z_mean
+    return np.array([[factor.real, -factor.imag, shift.real], [factor.imag, factor.real, shift.imag]])
+
+
+def lips_alignment(landmarks: np.ndarray, side_px: int) -> np.ndarray:
+    """[2, 3] map to a square of side_px centred between the mouth corners, LIPS_SPAN of the face crop wide."""
+    unit = alignment(landmarks, 1)
+    centre = unit @ np.append(landmarks[3:5].mean(axis=0), 1.0)
+    matrix = unit * (side_px / LIPS_SPAN)
+    matrix[:, 2] += side_px / 2 - centre * side_px / LIPS_SPAN
+    return matrix
+
+
+def face_and_lips(picture: Picture, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Face [224, 224, 3] and lips [96, 96, 3], uint8 RGB; landmarks [5, 2] in the file's display pixels."""
+    points = landmarks / picture.scale
+    return (picture.crop(alignment(points, FACE_PX), FACE_PX),
+            picture.crop(lips_alignment(points, LIPS_PX), LIPS_PX))
+
+
+class CropRoll:
+    """Crops of one track, written one after another to an unlinked temporary file.
+
+    Ten minutes of crops are 2 GB: too much for memory, and they must not outlive the process, even in a crash.
+    """
+
+    def __init__(self, side_px: int) -> None:
+        self._side_px = side_px
+        self._file = tempfile.TemporaryFile(prefix="telltale-")  # noqa: SIM115 (lives as long as its crops)
+        self._count = 0
+
+    def add(self, crop: np.ndarray) -> None:
+        self._file.write(crop.tobytes())
+        self._count += 1
+
+    def finish(self) -> np.ndarray:
+        """[N, side, side, 3] uint8, read-only, backed by the file."""
+        shape = (self._count, self._side_px, self._side_px, 3)
+        if not self._count:
+            return np.zeros(shape, np.uint8)
+        self._file.flush()
+        return np.memmap(self._file, np.uint8, "r", shape=shape)
+
+
+def _plane(plane: av.video.plane.VideoPlane) -> np.ndarray:
+    return np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, :plane.width]
+
+
+def _warp(plane: np.ndarray, matrix: np.ndarray, side_px: int, shrink: float) -> np.ndarray:
+    """Affine cut with the area filter first where the crop is less than half as fine as the picture."""
+    step = int(1 / shrink) if shrink < 0.5 else 1
+    if step > 1:
+        corners = np.array([[0, 0], [side_px, 0], [0, side_px], [side_px, side_px]], np.float64)
+        inverse = cv2.invertAffineTransform(matrix)
+        source = corners @ inverse[:, :2].T + inverse[:, 2]
+        height, width = plane.shape
+        x0, y0 = np.clip(np.floor(source.min(axis=0)).astype(int) - step, 0, (width - 1, height - 1))
+        x1, y1 = np.clip(np.ceil(source.max(axis=0)).astype(int) + step, (x0 + 1, y0 + 1), (width, height))
+        part = plane[y0:y1, x0:x1]
+        size = (max(part.shape[1] // step, 1), max(part.shape[0] // step, 1))
+        step_xy = np.array([part.shape[1] / size[0], part.shape[0] / size[1]])
+        plane = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
+        # Pixel centres: x = x0 + (c + 0.5) * step - 0.5
+        offset = np.array([x0, y0]) + 0.5 * step_xy - 0.5
+        matrix = np.column_stack([matrix[:, :2] * step_xy, matrix[:, :2] @ offset + matrix[:, 2]])
+    return cv2.warpAffine(plane, matrix, (side_px, side_px), flags=cv2.INTER_LINEAR,
+                          borderMode=cv2.BORDER_REPLICATE)
+
+
+def _is_full_range(frame: av.VideoFrame) -> bool:
+    return frame.format.name.startswith("yuvj") or int(frame.color_range or 0) == 2
+
+
+def _to_rgb(frame: av.VideoFrame, is_rgb: bool) -> np.ndarray:
+    """[3, 4] from the frame's own colour tags; untagged video follows players (BT.709 from 720 lines on)."""
+    space = int(frame.colorspace or 2)
+    if is_rgb or space in (5, 6):
+        kr, kb = _BT601
+    elif space == 1:
+        kr, kb = _BT709
+    else:
+        kr, kb = _BT709 if min(frame.width, frame.height) >= 720 else _BT601
+    full = _is_full_range(frame) and not is_rgb
+    y_scale, c_scale, y_zero = (1.0, 1.0, 0.0) if full else (255 / 219, 255 / 224, 16.0)
+    kg = 1 - kr - kb
+    r_v, b_u = 2 * (1 - kr) * c_scale, 2 * (1 - kb) * c_scale
+    g_u, g_v = -b_u * kb / kg, -r_v * kr / kg
+    rows = np.array([[y_scale, 0, r_v], [y_scale, g_u, g_v], [y_scale, b_u, 0]])
+    return np.column_stack([rows, -rows @ (y_zero, 128.0, 128.0)])

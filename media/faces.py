@@ -1,0 +1,154 @@
+"""Faces over time: MTCNN at a few hertz on a reduced frame, joined into tracks, smoothed in between."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+import torch
+from facenet_pytorch import MTCNN
+from scipy.optimize import linear_sum_assignment
+
+DETECT_HZ = 5.0
+DETECT_LONG_PX = 480  # long side of the reduced frame
+SMALLEST_FACE_PX = 24  # in the reduced frame
+FULL_SCAN_EVERY = 5  # detections; between full scans the search starts near the size of the known faces
+MIN_CONFIDENCE = 0.9
+BRIDGE_S = 0.65  # a face missed for less is interpolated, for more it is lost
+REJOIN_S = 2.0  # a face that comes back in the same place within this time is the same track
+SMOOTH_S = 0.15  # standard deviation of the smoothing kernel
+LOOKAHEAD_S = 0.4  # detections needed beyond a moment before its landmarks are settled
+MAX_FACES = 4  # the largest are followed
+
+
+@dataclass(frozen=True)
+class Detection:
+    box: np.ndarray  # [4] x0 y0 x1 y1, pixels of the reduced frame scaled back to display pixels
+    landmarks: np.ndarray  # [5, 2]
+    confidence: float
+
+
+@dataclass
+class Track:
+    """Detections of one face so far."""
+
+    track_id: int
+    times_s: list[float] = field(default_factory=list)
+    found: list[Detection] = field(default_factory=list)
+
+    def add(self, time_s: float, detection: Detection) -> None:
+        self.times_s.append(time_s)
+        self.found.append(detection)
+
+    def at(self, time_s: float) -> tuple[np.ndarray, np.ndarray, float] | None:
+        """Box [4], landmarks [5, 2] and confidence at a moment, or None where the face is lost.
+
+        Local linear regression with a Gaussian kernel over the detections: interpolates and smooths at once,
+        and does not lag behind a moving head.
+        """
+        times = np.asarray(self.times_s)
+        after = int(np.searchsorted(times, time_s))
+        before = max(after - 1, 0)
+        after = min(after, len(times) - 1)
+        reach = 1 / DETECT_HZ  # a detection speaks for the moments up to the neighbouring looks
+        if time_s < times[0] - reach - 1e-6 or time_s > times[-1] + reach + 1e-6:
+            return None
+        if times[after] - times[before] > BRIDGE_S:
+            nearest = min(abs(times[before] - time_s), abs(times[after] - time_s))
+            if nearest > reach / 2:
+                return None
+        time_s = float(np.clip(time_s, times[0], times[-1]))  # a straight line must not be carried on outside
+        low, high = np.searchsorted(times, (time_s - BRIDGE_S, time_s + BRIDGE_S))
+        near = self.found[low:high]
+        values = np.stack([np.concatenate([d.box, d.landmarks.ravel()]) for d in near])  # [m, 14]
+        smooth = _local_linear(times[low:high] - time_s, values)
+        return smooth[:4], smooth[4:].reshape(5, 2), float(np.mean([d.confidence for d in near]))
+
+
+def _local_linear(x: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Weighted straight-line fit of values [m, d] over x [m], read at x = 0."""
+    weights = np.exp(-0.5 * (x / SMOOTH_S) ** 2) + 1e-9
+    mean_x = np.average(x, weights=weights)
+    mean = np.average(values, axis=0, weights=weights)
+    spread = np.average((x - mean_x) ** 2, weights=weights)
+    if spread < 1e-4:
+        return mean
+    slope = ((weights * (x - mean_x)) @ (values - mean)) / (weights.sum() * spread)
+    return mean - slope * mean_x
+
+
+@lru_cache(maxsize=1)
+def _mtcnn() -> MTCNN:
+    return MTCNN(keep_all=True, min_face_size=SMALLEST_FACE_PX, device=torch.device("cpu")).eval()
+
+
+def find_faces(image: np.ndarray, smallest_px: float = SMALLEST_FACE_PX) -> list[Detection]:
+    """Faces in one reduced frame [H, W, 3] uint8 RGB, largest first, in that frame's pixels."""
+    if min(image.shape[:2]) < SMALLEST_FACE_PX:
+        return []
+    mtcnn = _mtcnn()
+    mtcnn.min_face_size = smallest_px
+    boxes, confidences, landmarks = mtcnn.detect(image, landmarks=True)
+    if boxes is None:
+        return []
+    return [
+        Detection(np.asarray(b, np.float32), np.asarray(p, np.float32), float(c))
+        for b, p, c in zip(boxes, landmarks, confidences)
+        if c >= MIN_CONFIDENCE
+    ]
+
+
+class FaceFollower:
+    """Turns frames at DETECT_HZ into tracks. Call `see` in order of time."""
+
+    def __init__(self) -> None:
+        self.tracks: list[Track] = []
+        self._seen = 0
+        self._thumbnail: np.ndarray | None = None
+
+    def see(self, image: np.ndarray, scale: float, time_s: float) -> None:
+        """image: reduced frame [H, W, 3] uint8 RGB; scale: display pixels per pixel of it."""
+        cut = self._is_cut(image)
+        alive = [] if cut else [t for t in self.tracks if time_s - t.times_s[-1] <= REJOIN_S]
+        smallest_px = float(SMALLEST_FACE_PX)
+        if self._seen % FULL_SCAN_EVERY and alive and not cut:
+            widths = [(t.found[-1].box[2] - t.found[-1].box[0]) / scale for t in alive]
+            smallest_px = max(SMALLEST_FACE_PX, 0.4 * min(widths))
+        self._seen += 1
+
+        found = [
+            Detection(d.box * scale, d.landmarks * scale, d.confidence)
+            for d in find_faces(image, smallest_px)[:MAX_FACES]
+        ]
+        for detection, track in self._match(found, alive):
+            if track is None:
+                track = Track(len(self.tracks))
+                self.tracks.append(track)
+            track.add(time_s, detection)
+
+    def _is_cut(self, image: np.ndarray) -> bool:
+        """A hard cut: the picture changes wholesale between two looks, so no face may be carried over."""
+        thumbnail = image[:: max(image.shape[0] // 18, 1), :: max(image.shape[1] // 32, 1)].astype(np.float32)
+        before, self._thumbnail = self._thumbnail, thumbnail
+        return before is not None and (
+            before.shape != thumbnail.shape or float(np.abs(before - thumbnail).mean()) > 45.0
+        )
+
+    @staticmethod
+    def _match(found: list[Detection], tracks: list[Track]) -> list[tuple[Detection, Track | None]]:
+        if not found or not tracks:
+            return [(d, None) for d in found]
+        overlap = np.array([[_iou(d.box, t.found[-1].box) for t in tracks] for d in found])
+        rows, columns = linear_sum_assignment(-overlap)
+        partner = {r: tracks[c] for r, c in zip(rows, columns) if overlap[r, c] > 0.25}
+        return [(d, partner.get(i)) for i, d in enumerate(found)]
+
+
+def _iou(a: np.ndarray, b: np.ndarray) -> float:
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    inter = width * height
+    return float(inter / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - inter))
