@@ -1,0 +1,225 @@
+"""The Analyse panel: choose a clip, watch the stages, read the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import gradio as gr
+import torch
+
+from ui import demos as demo_clips
+from ui import details, player, progress, texts, timeline
+from ui.figures import figure_alt, scores_figure
+from ui.holds import Holds
+from ui.markup import escape
+from ui.scoring import Run
+from ui.verdict import verdict_html
+
+INFERENCE = {"concurrency_id": "inference", "concurrency_limit": 1}  # one analysis at a time, UI and API together
+# On a phone the answer comes below the input, and the demo clips below the answer.
+_SCROLL = """(...values) => {
+  const calm = matchMedia('(prefers-reduced-motion: reduce)').matches;
+  const target = document.querySelector('%s');
+  const box = target.getBoundingClientRect();
+  if (box.top < 0 || box.top > innerHeight * 0.6)
+    target.scrollIntoView({ block: 'start', behavior: calm ? 'auto' : 'smooth' });
+  return values;
+}"""
+SHOW_VERDICT = _SCROLL % "#verdict"
+SHOW_INPUT = _SCROLL % "#input-column"
+LIGHT = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+
+
+def analyse_panel(cards: dict[str, dict], holds: Holds) -> None:
+    """Builds the panel inside the current gr.Blocks. `cards`: detectors.available()."""
+    demos = demo_clips.read_demos()
+    runs: dict[str, Run] = {}  # session -> its running analysis, for Stop and for a closed page
+
+    with gr.Row(equal_height=False, elem_id="columns"):
+        with gr.Column(scale=4, min_width=300, elem_id="input-column"):
+            kind = gr.State("video")
+            with gr.Tabs(elem_id="input-tabs") as tabs:
+                with gr.Tab(texts.VIDEO_TAB, id="video") as video_tab:
+                    video = gr.Video(
+                        label=texts.VIDEO_LABEL,
+                        sources=["upload", "webcam"],
+                        format=None,  # this and the next two keep the received bytes: nothing is re-encoded
+                        include_audio=True,
+                        webcam_options=gr.WebcamOptions(mirror=False),
+                        elem_id="clip",
+                    )
+                with gr.Tab(texts.AUDIO_TAB, id="audio") as audio_tab:
+                    audio = gr.Audio(
+                        label=texts.AUDIO_LABEL,
+                        sources=["upload", "microphone"],
+                        type="filepath",
+                        format=None,
+                        editable=False,
+                        elem_id="sound",
+                    )
+            gr.HTML(f'<p class="tt-small">{escape(texts.LIMITS)}</p>')
+            with gr.Row(elem_id="actions"):
+                start = gr.Button(texts.ANALYSE, variant="primary", elem_id="analyse", scale=3)
+                stop = gr.Button(texts.STOP, variant="secondary", interactive=False, elem_id="stop", scale=1)
+            status = gr.HTML("", js_on_load=progress.JS, elem_id="status", label=texts.STATUS_LABEL)
+            with gr.Accordion(texts.SETTINGS, open=False):
+                chosen = gr.CheckboxGroup(
+                    choices=[(str(card.get("name") or name), name) for name, card in cards.items()],
+                    value=list(cards),
+                    label=texts.DETECTORS_LABEL,
+                    info=texts.DETECTORS_INFO,
+                    elem_id="detectors",
+                )
+                devices = ["auto", "cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+                device = gr.Radio(
+                    choices=[(texts.DEVICES[d], d) for d in devices],
+                    value="auto",
+                    label=texts.DEVICE_LABEL,
+                    elem_id="device",
+                )
+            gr.HTML(f'<p class="tt-small">{escape(texts.PRIVACY)}</p>')
+
+        with gr.Column(scale=8, min_width=320, elem_id="result-column"):
+            welcome = gr.HTML(_welcome_html(), elem_id="welcome")
+            verdict = gr.HTML("", elem_id="verdict")
+            with gr.Column(visible=False, elem_id="evidence") as evidence:
+                clip_player = gr.HTML("", js_on_load=player.JS, elem_id="player")
+                spans = gr.HTML("", js_on_load=timeline.JS, elem_id="timeline")
+                with gr.Tabs(elem_id="detail-tabs"):
+                    with gr.Tab(texts.TAB_SCORES):
+                        alt = gr.HTML("", elem_id="scores-alt")
+                        scores = gr.Plot(show_label=False, container=False, elem_id="scores")
+                    with gr.Tab(texts.TAB_SEGMENTS):
+                        table = gr.HTML("", js_on_load=timeline.SEEK_JS, elem_id="segments")
+                    with gr.Tab(texts.TAB_DETECTORS):
+                        answers = gr.HTML("", elem_id="answers")
+                    with gr.Tab(texts.TAB_FILE):
+                        file_facts = gr.HTML("", elem_id="file-facts")
+            download = gr.HTML("", elem_id="download")
+
+    picker = gr.HTML(demo_clips.demos_html(demos), js_on_load=demo_clips.JS, elem_id="demos")
+
+    shown = [welcome, verdict, evidence, clip_player, spans, alt, scores, table, answers, file_facts, download]
+    buttons = [start, stop]
+
+    def begin():
+        """At once, before the queue: old answers go, Stop works."""
+        return [
+            progress.stages_html([], texts.WAITING),
+            gr.Button(interactive=False),
+            gr.Button(interactive=True),
+            *_nothing(shown),
+        ]
+
+    def work(
+        video_path: str | None,
+        audio_path: str | None,
+        active: str,
+        detectors: list[str],
+        on: str,
+        request: gr.Request,
+    ) -> Iterator[list]:
+        quiet = [gr.skip()] * len(shown)
+        path = (audio_path or video_path) if active == "audio" else (video_path or audio_path)
+        if not path:
+            yield [progress.message_html(texts.NO_CLIP, "problem"), *quiet]
+            return
+        if not Path(path).is_file():
+            yield [progress.message_html(texts.UPLOAD_GONE, "problem"), *quiet]
+            return
+        session = request.session_hash
+        holds.claim(session, path)
+        run = runs[session] = Run(path, [d for d in detectors if d in cards], on if on in devices else "auto")
+        try:
+            for _ in run.stages():
+                yield [progress.stages_html(run.done, run.now), *quiet]
+        finally:
+            run.stop()  # also when the page was closed while a stage was running
+            runs.pop(session, None)
+        if run.fault is not None:
+            kind_of_file = escape(Path(path).suffix or "?")
+            yield [progress.message_html(texts.CRASHED.format(kind=kind_of_file), "problem"), *quiet]
+        elif run.result is None:
+            yield [progress.message_html(texts.STOPPED), *quiet]
+        else:
+            answer = _answer(run.result, cards, path, demo_clips.planted(run.result, demos))
+            yield [progress.finished_html(run.done, run.seconds), *answer]
+
+    def end():
+        return [gr.Button(interactive=True), gr.Button(interactive=False)]
+
+    def halt(request: gr.Request):
+        if run := runs.get(request.session_hash):
+            run.stop()
+        return [progress.message_html(texts.STOPPED), *end()]
+
+    def pick(event: gr.EventData):
+        demo = demos[event.demo]
+        sound = demo_clips.is_sound(demo["path"])
+        return [
+            None if sound else demo["path"],
+            demo["path"] if sound else None,
+            gr.Tabs(selected="audio" if sound else "video"),
+            "audio" if sound else "video",
+            progress.message_html(texts.DEMO_LOADED.format(title=demo["title"])),
+        ]
+
+    def hold(path: str | None, request: gr.Request) -> None:
+        if path:
+            holds.claim(request.session_hash, path)
+
+    def leave(request: gr.Request) -> None:
+        """The page was closed: nothing of the session stays."""
+        if run := runs.pop(request.session_hash, None):
+            run.stop()
+        holds.release(request.session_hash)
+
+    working = start.click(begin, None, [status, *buttons, *shown], trigger_mode="once", **LIGHT).then(
+        work,
+        [video, audio, kind, chosen, device],
+        [status, *shown],
+        show_progress="hidden",
+        api_visibility="private",
+        **INFERENCE,
+    )
+    working.then(end, None, buttons, js=SHOW_VERDICT, **LIGHT)
+    stop.click(halt, None, [status, *buttons], cancels=[working], **LIGHT)
+    picker.pick(pick, None, [video, audio, tabs, kind, status], js=SHOW_INPUT, **LIGHT)
+    video_tab.select(lambda: "video", None, kind, **LIGHT)
+    audio_tab.select(lambda: "audio", None, kind, **LIGHT)
+    for source in (video, audio):
+        source.change(hold, source, None, **LIGHT)
+    gr.context.Context.root_block.unload(leave)
+
+
+def _nothing(shown: list) -> list:
+    """Empty values for every result component; the welcome text stays hidden from the first run on."""
+    pending = f'<p class="tt-card tt-pending">{escape(texts.PENDING)}</p>'
+    return [gr.HTML(visible=False), pending, gr.Column(visible=False), "", "", "", None, *[""] * (len(shown) - 7)]
+
+
+def _answer(result: dict, cards: dict[str, dict], path: str, planted: dict | None) -> list:
+    """Values of every result component for one result object."""
+    judged = bool(result.get("detectors")) and not result.get("error")
+    return [
+        gr.HTML(visible=False),
+        verdict_html(result, cards),
+        gr.Column(visible=not result.get("error")),
+        "" if result.get("error") else player.player_html(result, path),
+        timeline.timeline_html(result, cards, planted),
+        f'<p class="tt-small">{escape(figure_alt(result, cards))}</p>' if judged else "",
+        scores_figure(result, cards) if judged else None,
+        details.segments_html(result, cards),
+        details.detectors_html(result, cards),
+        details.file_html(result),
+        details.download_html(result),
+    ]
+
+
+def _welcome_html() -> str:
+    items = "".join(f"<li>{line}</li>" for line in texts.WELCOME)
+    return (
+        f'<section class="tt-card tt-welcome"><h2>{escape(texts.WELCOME_HEADING)}</h2><ul>{items}</ul>'
+        f"<p>{escape(texts.WELCOME_LIMIT)}</p></section>"
+    )

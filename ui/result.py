@@ -1,0 +1,55 @@
+"""Questions that several panels ask of a result object (the JSON that the app, the API and scan.py share)."""
+
+from __future__ import annotations
+
+from ui import texts
+
+MODALITIES = ("video", "audio", "sync")
+
+
+def detector_name(detector: str, cards: dict[str, dict]) -> str:
+    return str(cards.get(detector, {}).get("name") or detector)
+
+
+def thresholds(result: dict) -> dict | None:
+    """The operating points behind the whole verdict; None where the detectors' own points differ."""
+    points = [d.get("thresholds") for d in result.get("detectors", {}).values()]
+    points = [p for p in points if p]
+    if not points:
+        return None
+    same = all(p[k] == points[0][k] for p in points for k in ("manipulated", "suspicious"))
+    return points[0] if same else None
+
+
+def modality_scores(result: dict) -> dict[str, float | None]:
+    """Score of each part over all detectors; None = not judged."""
+    consensus = result.get("consensus") or {}
+    return {m: consensus.get(m) for m in MODALITIES}
+
+
+def not_judged_reason(result: dict, modality: str) -> str:
+    """Why a part has no score, in words (not escaped)."""
+    for finding in result.get("findings", []):
+        if modality in finding.get("blocks", []):
+            return finding["message"].rstrip(".")
+    detectors = result.get("detectors", {}).values()
+    has_head = any(w.get(modality) is not None for d in detectors for w in d.get("windows", []))
+    return texts.NOT_JUDGED_NO_WINDOW if has_head else texts.NOT_JUDGED_NO_HEAD[modality]
+
+
+def segments(result: dict) -> list[tuple[str, dict]]:
+    """(detector id, segment) of every marked span, earliest first."""
+    found = [(d, s) for d, answer in result.get("detectors", {}).items() for s in answer.get("segments", [])]
+    return sorted(found, key=lambda pair: (pair[1]["start_s"], pair[1]["end_s"]))
+
+
+def part_name(modality: str, track: int | None, several_faces: bool) -> str:
+    """"Picture", or "Picture, face 2" where the clip has more than one."""
+    name = texts.MODALITIES[modality]
+    if modality == "audio" or track is None or not several_faces:
+        return name
+    return texts.TIMELINE_LANE_FACE.format(part=name, number=track + 1)
+
+
+def several_faces(result: dict) -> bool:
+    return len((result.get("media") or {}).get("faces") or []) > 1

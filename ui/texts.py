@@ -1,0 +1,180 @@
+"""Every English sentence of the app, in one place. Values are filled in with str.format; callers escape."""
+
+TITLE = "Telltale"
+TAGLINE = "Looks for signs that a clip of someone talking was manipulated, and shows where."
+
+# Input
+VIDEO_TAB = "Video"
+AUDIO_TAB = "Sound only"
+VIDEO_LABEL = "A clip of someone talking"
+AUDIO_LABEL = "A recording of someone talking"
+LIMITS = "Up to 100 MB and 10 minutes. Video: MP4, MOV, WebM, MKV, AVI. Sound: WAV, MP3, M4A, FLAC, OGG."
+PRIVACY = (
+    "The file stays on the machine that runs Telltale, unchanged. It is deleted when you close this page, "
+    "at the latest after 40 minutes. No log holds its content or name."
+)
+DEMO_HEADING = "Or try a demo clip"
+DEMO_HINT = "Each was made for this page, so it is known what was done to it."
+DEMO_LOADED = "Demo clip loaded: {title}. Press Analyse."
+SETTINGS = "Detectors and device"
+DETECTORS_LABEL = "Detectors"
+DETECTORS_INFO = "None ticked means all."
+DEVICE_LABEL = "Runs on"
+DEVICES = {"auto": "Automatic", "cpu": "Processor", "cuda": "Graphics card"}
+ANALYSE = "Analyse"
+STOP = "Stop"
+
+# Progress
+STATUS_LABEL = "Progress"
+WAITING = "Waiting for a free place"
+GPU = "Scoring on the lent graphics card"
+STAGE_DONE = "done in {seconds} s"
+STAGE_NOW = "working"
+FINISHED = "Finished in {seconds} s."
+STOPPED = "Stopped. No answer was made."
+NO_CLIP = "Choose a clip first: drop a file above, record one, or take a demo clip."
+UPLOAD_GONE = "The file is no longer here, it was deleted after its time. Please choose it again."
+CRASHED = (
+    "Something inside Telltale went wrong, not with your clip. Try again; if it happens twice, please report it "
+    "with the kind of file (never the file itself): {kind}."
+)
+
+# Before the answer
+PENDING = "The answer will appear here."
+WELCOME_HEADING = "What you will get"
+WELCOME = (
+    "<strong>An answer in words</strong>, with a calibrated probability and the reasons behind it.",
+    "<strong>Where to look</strong>: marked spans on a timeline. Click one and the player jumps there.",
+    "<strong>An honest “cannot judge”</strong> when the face is too small, the sound too noisy or the clip "
+    "too short.",
+)
+WELCOME_LIMIT = (
+    "Telltale never says that a clip is genuine: no signs found is not proof. Use the answer as one lead "
+    "beside the source, the context and other checks."
+)
+
+# Verdicts: what it says, and what it means
+VERDICTS = {
+    "MANIPULATED": (
+        "Strong signs of manipulation",
+        "The chosen detectors find what they know from manipulated clips. Look at the marked spans yourself "
+        "before you rely on this.",
+    ),
+    "SUSPICIOUS": (
+        "Some signs of manipulation",
+        "There are signs, but not enough for a firm answer. Find the original or a better copy, and look at "
+        "the marked spans.",
+    ),
+    "NO_SIGNS": (
+        "No signs of manipulation found",
+        "This is not proof that the clip is genuine: a method that the detectors do not know leaves no signs "
+        "that they can see.",
+    ),
+    "CANNOT_EVALUATE": (
+        "This clip cannot be judged",
+        "There is no score, because any number would be a guess. The reasons below say what to do.",
+    ),
+}
+PROBABILITY = "Estimated probability of manipulation: <strong>{percent} %</strong>, {words}"
+PROBABILITY_SCALE = "0 = no signs, 100 = manipulated"
+PROBABILITY_WORDS = (  # below this probability, these words
+    (0.1, "very low"),
+    (0.3, "low"),
+    (0.45, "below even"),
+    (0.55, "about even"),
+    (0.7, "rather high"),
+    (0.9, "high"),
+    (1.01, "very high"),
+)
+BAND_LABELS = ("no signs", "some signs", "strong signs")
+BAND_ALT = (
+    "Scale from 0 to 100 percent. Below {suspicious} percent: no signs. From {suspicious} to {manipulated} "
+    "percent: some signs. From {manipulated} percent: strong signs. This clip: {percent} percent."
+)
+AGREEMENT = "{agree} of {of} detectors see signs."
+PROVISIONAL_BADGE = "Provisional weights"
+PROVISIONAL = "Trained on little data so far. Treat this answer as a demonstration, not as evidence."
+
+MODALITIES = {"video": "Picture", "audio": "Sound", "sync": "Lip-sync"}
+MODALITIES_HEADING = "Part by part"
+NOT_JUDGED = "not judged"
+NOT_JUDGED_NO_HEAD = {
+    "video": "no chosen detector judges the picture on its own",
+    "audio": "no chosen detector judges the sound on its own",
+    "sync": "no chosen detector judges whether lips and voice fit",
+}
+NOT_JUDGED_NO_WINDOW = "no part of the clip was long and clear enough"
+REASONS_HEADING = "What limits this answer"
+REASONS_HEADING_NONE = "Why, and what you can do"
+NOT_CHECKED_HEADING = "What was not checked"
+NOT_CHECKED_ALWAYS = (
+    "Who speaks, what is said, and whether the clip is shown in its true context.",
+    "Where the file comes from, its editing history and Content Credentials.",
+    "Scenes without a face, and everything in the frame outside the face.",
+)
+NOT_CHECKED_PART = "{part}: {reason}."
+NOT_CHECKED_DETECTORS = "Detectors that you did not choose: {names}."
+
+# Player and timeline
+PLAYER_LABEL = "Your clip, the original file"
+PLAYER_CAPTIONS = "Marked spans"
+PLAYER_CAPTION = "Marked: {part}, score {score}"
+PLAYER_CANNOT = (
+    "Your browser cannot play this format, so there is no picture here. The times and scores below hold all "
+    "the same: open the file in your own player beside them."
+)
+TIMELINE_HEADING = "Timeline"
+TIMELINE_HINT = "Press a marked span, or a second on the axis, and the player jumps there."
+TIMELINE_NO_SEGMENTS = (
+    "No span is marked: the score never stays above the threshold long enough. Press a second on the axis to "
+    "look for yourself."
+)
+TIMELINE_CURSOR = "Player at"
+TIMELINE_SEGMENT = "{part}, {start} to {end} s, score {score}"
+TIMELINE_TICK = "Jump to {time}"
+TIMELINE_LANE_FACE = "{part}, face {number}"
+TIMELINE_LANE_NONE = "not judged"
+LEGEND_MARKED = "marked span"
+LEGEND_SCORE = "score, 0 to 1"
+LEGEND_THRESHOLD = "a span opens here"
+LEGEND_HATCHED = "not judged"
+LEGEND_PLANTED = "really changed (known for a demo clip)"
+PLANTED = "This is a demo clip. Really changed: {spans}."
+PLANTED_NONE = "nothing in picture or sound"
+PLANTED_SPAN = "{part} from {start} to {end} s"
+
+# Tabs
+TAB_SCORES = "Scores"
+TAB_SEGMENTS = "Spans"
+TAB_DETECTORS = "Detectors"
+TAB_FILE = "File"
+FIGURE_X = "seconds"
+FIGURE_Y = "score (1 = manipulated)"
+FIGURE_ALT = "Score of each window over the clip's {duration} s. {parts}"
+FIGURE_ALT_PART = "{name}: lowest {low}, highest {high} at {at} s."
+FIGURE_ALT_NONE = "No window could be scored."
+FIGURE_ON = "span opens"
+FIGURE_OFF = "span closes"
+TABLE_CAPTION = "Spans that a detector marks as manipulated. Press a time to jump there."
+TABLE_HEADERS = ("From", "To", "Part", "Score", "Detector")
+TABLE_EMPTY = "No span is marked."
+DETECTOR_HEADERS = ("Detector", "Verdict", "Whole", "Picture", "Sound", "Lip-sync", "Weights")
+DETECTOR_CAPTION = "Each detector's own answer. Scores are estimated probabilities of manipulation, 0 to 1."
+FILE_CAPTION = "Facts of the file as it was received"
+FILE_ROWS = {
+    "clip": "Name",
+    "sha256": "SHA-256",
+    "duration_s": "Duration",
+    "container": "Container",
+    "picture": "Picture",
+    "sound": "Sound",
+    "faces": "Faces",
+    "speech": "Speech",
+    "telltale": "Telltale version",
+}
+FILE_HASH_NOTE = "The hash is of the bytes that you gave, before anything touched them."
+DOWNLOAD_JSON = "Download the result (JSON)"
+
+# API
+UNKNOWN_DETECTOR = "Unknown detector: {names}. Choose from: {choices}."
+FOREIGN_FILE = "Send the file with the call (gradio_client.handle_file), not a path or an address."

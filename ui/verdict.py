@@ -1,0 +1,133 @@
+"""The verdict card: the answer in words, the probability on its band, the parts, the reasons, the limits."""
+
+from __future__ import annotations
+
+from ui import texts
+from ui.markup import escape, percent
+from ui.result import MODALITIES, detector_name, modality_scores, not_judged_reason, thresholds
+
+
+def verdict_html(result: dict, cards: dict[str, dict]) -> str:
+    """The card of one result object. `cards`: detectors.available(), for names and for what was not chosen."""
+    verdict = result["verdict"]
+    heading, meaning = texts.VERDICTS[verdict]
+    if result.get("error"):
+        meaning = ""  # the one finding says it all
+    parts = [
+        f'<section class="tt-card tt-verdict tt-{verdict.lower()}" aria-labelledby="tt-verdict-heading">',
+        _badge(result),
+        f'<h2 id="tt-verdict-heading">{escape(heading)}</h2>',
+        f'<p class="tt-meaning">{escape(meaning)}</p>' if meaning else "",
+        _probability(result),
+        _modalities(result),
+        _reasons(result),
+        _not_checked(result, cards),
+        "</section>",
+    ]
+    return "".join(parts)
+
+
+def probability_words(score: float) -> str:
+    return next(words for below, words in texts.PROBABILITY_WORDS if score < below)
+
+
+def _badge(result: dict) -> str:
+    if not result.get("provisional") or result.get("error"):
+        return ""
+    return (
+        f'<p class="tt-provisional"><strong>{escape(texts.PROVISIONAL_BADGE)}.</strong> '
+        f"{escape(texts.PROVISIONAL)}</p>"
+    )
+
+
+def _probability(result: dict) -> str:
+    score = result.get("score")
+    if score is None:
+        return ""
+    sentence = texts.PROBABILITY.format(percent=percent(score), words=probability_words(score))
+    consensus = result.get("consensus") or {}
+    agreement = texts.AGREEMENT.format(**consensus) if consensus.get("of", 1) > 1 else ""
+    return (
+        f'<p class="tt-probability">{sentence} <span class="tt-muted">({texts.PROBABILITY_SCALE})</span>. '
+        f"{escape(agreement)}</p>{band_html(score, thresholds(result))}"
+    )
+
+
+def band_html(score: float, points: dict | None) -> str:
+    """A 0 to 100 scale with the three bands, their thresholds, and this clip's mark. Words carry the meaning,
+    colour and pattern only repeat it."""
+    if points is None:
+        return ""
+    suspicious, manipulated = points["suspicious"] * 100, points["manipulated"] * 100
+    here = percent(score)
+    edges = (0, suspicious, manipulated, 100)
+    alt = texts.BAND_ALT.format(suspicious=round(suspicious), manipulated=round(manipulated), percent=here)
+    bands = "".join(
+        f'<span class="tt-band tt-band-{k}" style="width:{edges[k + 1] - edges[k]:.2f}%">'
+        f"<span>{escape(label)}</span></span>"
+        for k, label in enumerate(texts.BAND_LABELS)
+    )
+    flip = " tt-flip" if score > 0.75 else ""  # the number stays inside the card
+    marks = "".join(f'<span class="tt-edge" style="left:{e:.2f}%">{round(e)}</span>' for e in edges)
+    return (
+        f'<div class="tt-scale" role="img" aria-label="{escape(alt)}">'
+        f'<span class="tt-pointer{flip}" style="left:{score * 100:.2f}%"><b>{here} %</b></span>'
+        f'<div class="tt-bands">{bands}</div><div class="tt-edges">{marks}</div></div>'
+    )
+
+
+def _modalities(result: dict) -> str:
+    if not result.get("detectors"):
+        return ""
+    rows = []
+    for modality, score in modality_scores(result).items():
+        name = escape(texts.MODALITIES[modality])
+        if score is None:
+            reason = escape(not_judged_reason(result, modality))
+            rows.append(
+                f'<li class="tt-part"><span class="tt-part-name">{name}</span>'
+                f'<span class="tt-bar tt-hatched" aria-hidden="true"></span>'
+                f'<span class="tt-part-value">{escape(texts.NOT_JUDGED)}</span>'
+                f'<span class="tt-part-why">{reason}</span></li>'
+            )
+        else:
+            rows.append(
+                f'<li class="tt-part"><span class="tt-part-name">{name}</span>'
+                f'<span class="tt-bar tt-fill-{modality}" aria-hidden="true">'
+                f'<span style="width:{score * 100:.1f}%"></span></span>'
+                f'<span class="tt-part-value">{percent(score)} %</span>'
+                f'<span class="tt-part-why">{escape(probability_words(score))}</span></li>'
+            )
+    return f"<h3>{escape(texts.MODALITIES_HEADING)}</h3><ul class='tt-parts'>{''.join(rows)}</ul>"
+
+
+def _reasons(result: dict) -> str:
+    findings = result.get("findings", [])
+    if not findings:
+        return ""
+    heading = texts.REASONS_HEADING_NONE if result.get("score") is None else texts.REASONS_HEADING
+    items = "".join(
+        f"<li><p>{escape(f['message'])} {escape(f['remedy'])}</p><code>{escape(f['code'])}</code></li>"
+        for f in findings
+    )
+    return f"<h3>{escape(heading)}</h3><ul class='tt-reasons'>{items}</ul>"
+
+
+def _not_checked(result: dict, cards: dict[str, dict]) -> str:
+    if result.get("error"):
+        return ""
+    scores = modality_scores(result)
+    items = [
+        texts.NOT_CHECKED_PART.format(part=texts.MODALITIES[m], reason=not_judged_reason(result, m))
+        for m in MODALITIES
+        if scores[m] is None
+    ]
+    left_out = [detector_name(d, cards) for d in cards if d not in result.get("detectors", {})]
+    if left_out and result.get("detectors"):
+        items.append(texts.NOT_CHECKED_DETECTORS.format(names=", ".join(left_out)))
+    items += texts.NOT_CHECKED_ALWAYS
+    listed = "".join(f"<li>{escape(i)}</li>" for i in items)
+    return (
+        f'<details class="tt-details"><summary>{escape(texts.NOT_CHECKED_HEADING)}</summary>'
+        f"<ul>{listed}</ul></details>"
+    )
