@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import atexit
 import os
-import shutil
+import signal
 import sys
-import tempfile
 from collections.abc import Sequence
-from functools import lru_cache
 
 import gradio as gr
 from starlette.middleware import Middleware
@@ -19,26 +16,18 @@ from ui import texts
 from ui.analyse import INFERENCE, analyse_panel
 from ui.api import add_endpoint
 from ui.demos import FOLDER as DEMO_FOLDER
-from ui.holds import Holds, UploadWatch
+from ui.holds import Holds, UploadWatch, private_folder
 from ui.markup import escape
 from ui.theme import CSS_FILE, theme
 
 ON_SPACES = "SPACE_ID" in os.environ
 
 
-@lru_cache(maxsize=1)
-def _upload_folder() -> str:
-    """A folder of this process alone, for uploads; gone when the process ends."""
-    folder = tempfile.mkdtemp(prefix="telltale-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
-
-
 def create_app() -> gr.Blocks:
-    """The whole app, not launched."""
-    os.environ["GRADIO_TEMP_DIR"] = _upload_folder()  # before any component reads it
+    """The whole app, not launched. Its `holds` know which uploads somebody still needs."""
+    folder = os.environ["GRADIO_TEMP_DIR"] = private_folder()  # before any component reads it
     gr.set_static_paths([DEMO_FOLDER])  # demo clips are served where they lie, not copied
-    holds = Holds(_upload_folder())
+    holds = Holds(folder)
     cards = available()
     with gr.Blocks(title=texts.TITLE, fill_width=True, delete_cache=(600, 1800)) as app:
         gr.HTML(
@@ -51,13 +40,14 @@ def create_app() -> gr.Blocks:
     return app
 
 
-def launch(app: gr.Blocks, host: str, port: int | None, browser: bool = False, block: bool = True):
-    """Serves the app with the settings that keep people's clips theirs."""
-    return app.launch(
+def launch(app: gr.Blocks, host: str, port: int | None, browser: bool = False) -> str:
+    """Serves the app, with the settings that keep people's clips theirs, and returns its address."""
+    _, url, _ = app.launch(
         server_name=host,
         server_port=port,
         inbrowser=browser,
-        prevent_thread_lock=not block,
+        prevent_thread_lock=True,
+        quiet=True,
         theme=theme(),
         css_paths=CSS_FILE,
         max_file_size="100mb",
@@ -70,6 +60,7 @@ def launch(app: gr.Blocks, host: str, port: int | None, browser: bool = False, b
         allowed_paths=[str(DEMO_FOLDER)],
         app_kwargs={"middleware": [Middleware(UploadWatch, holds=app.holds)]},
     )
+    return url.rstrip("/")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -78,7 +69,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, help="port to listen on (default: the first free one from 7860)")
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser window")
     args = parser.parse_args(argv)
-    launch(create_app(), args.host, args.port, browser=not (args.no_browser or ON_SPACES))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # an orderly exit deletes the uploads
+    app = create_app()
+    try:
+        url = launch(app, args.host, args.port, browser=not (args.no_browser or ON_SPACES))
+    except OSError as error:
+        print(f"app.py: {error}", file=sys.stderr)
+        return 1
+    print(f"Telltale is at {url} (Ctrl+C stops it)", flush=True)
+    app.block_thread()
     return 0
 
 

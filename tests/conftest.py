@@ -1,4 +1,4 @@
-"""Clips that tests share."""
+"""Clips, and the running app, that tests share."""
 
 from __future__ import annotations
 
@@ -35,3 +35,13 @@ def make_clip(tmp_path):
         return path
 
     return make
+
+
+@pytest.fixture(scope="session")
+def served_app():
+    """The real app on a free port: (address, gr.Blocks). Started once for all tests that need it."""
+    import app
+
+    blocks = app.create_app()
+    yield app.launch(blocks, "127.0.0.1", None), blocks
+    blocks.close(verbose=False)

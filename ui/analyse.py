@@ -47,6 +47,7 @@ def analyse_panel(cards: dict[str, dict], holds: Holds) -> None:
                         format=None,  # this and the next two keep the received bytes: nothing is re-encoded
                         include_audio=True,
                         webcam_options=gr.WebcamOptions(mirror=False),
+                        buttons=[],  # "share" would post the clip elsewhere
                         elem_id="clip",
                     )
                 with gr.Tab(texts.AUDIO_TAB, id="audio") as audio_tab:
@@ -56,6 +57,7 @@ def analyse_panel(cards: dict[str, dict], holds: Holds) -> None:
                         type="filepath",
                         format=None,
                         editable=False,
+                        buttons=[],
                         elem_id="sound",
                     )
             gr.HTML(f'<p class="tt-small">{escape(texts.LIMITS)}</p>')
@@ -138,8 +140,8 @@ def analyse_panel(cards: dict[str, dict], holds: Holds) -> None:
             run.stop()  # also when the page was closed while a stage was running
             runs.pop(session, None)
         if run.fault is not None:
-            kind_of_file = escape(Path(path).suffix or "?")
-            yield [progress.message_html(texts.CRASHED.format(kind=kind_of_file), "problem"), *quiet]
+            sentence = texts.CRASHED.format(kind=Path(path).suffix or "?")
+            yield [progress.message_html(sentence, "problem"), *quiet]
         elif run.result is None:
             yield [progress.message_html(texts.STOPPED), *quiet]
         else:

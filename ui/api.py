@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import uuid
+from pathlib import Path
 
 import gradio as gr
 
 from ui import texts
 from ui.holds import Holds
-from ui.scoring import analyse
+from ui.scoring import analyse, log_fault
 
 
 def add_endpoint(cards: dict[str, dict], holds: Holds, **queueing) -> None:
@@ -37,6 +38,11 @@ def add_endpoint(cards: dict[str, dict], holds: Holds, **queueing) -> None:
                     print_exception=False,
                 )
             return analyse(path, detectors)
+        except gr.Error:
+            raise
+        except Exception as fault:
+            log_fault(fault)
+            raise gr.Error(texts.CRASHED.format(kind=Path(path).suffix or "?"), print_exception=False) from None
         finally:
             holds.release(call)
 

@@ -7,13 +7,29 @@ it, and a file goes when the last claim ends and no further upload of it waits.
 
 from __future__ import annotations
 
+import atexit
 import json
+import os
+import shutil
+import tempfile
 import threading
 import time
 from collections import defaultdict
 from pathlib import Path
 
+PREFIX = "telltale-"
 UNCLAIMED_S = 1800  # an upload that nobody claims in this time is left to the periodic sweep
+
+
+def private_folder() -> str:
+    """A folder of this process alone, for uploads; gone when the process ends, or when the next one starts."""
+    for old in Path(tempfile.gettempdir()).glob(f"{PREFIX}[0-9]*-*"):
+        pid = int(old.name.removeprefix(PREFIX).split("-")[0])
+        if not Path(f"/proc/{pid}").exists() and Path("/proc").exists():
+            shutil.rmtree(old, ignore_errors=True)  # that process was killed before it could tidy up
+    folder = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 class Holds:

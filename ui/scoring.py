@@ -7,6 +7,7 @@ import os
 import queue
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 
 import detectors as core
@@ -47,6 +48,12 @@ def analyse(path: str, detectors: Sequence[str] | None, device: str = "auto", on
             on_stage(texts.GPU, 0.0)
         return _granted(path, chosen, device)
     return core.analyse(path, detectors=chosen, device=device, on_stage=on_stage)
+
+
+def log_fault(fault: Exception) -> None:
+    """Kind and place only: the message of an exception often holds the file's name, and no log may."""
+    frame = traceback.extract_tb(fault.__traceback__)[-1]
+    log.error("analysis failed: %s in %s, line %d", type(fault).__name__, frame.filename, frame.lineno or 0)
 
 
 class Run:
@@ -101,7 +108,7 @@ class Run:
         except Stopped:
             pass
         except Exception as fault:  # the page has to say something, and go on working
-            log.exception("analysis failed")
+            log_fault(fault)
             self.fault = fault
         finally:
             self._events.put(None)

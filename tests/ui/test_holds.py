@@ -1,0 +1,89 @@
+"""Uploaded files go when nobody needs them, and not before."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from ui.holds import Holds, UploadWatch, private_folder
+
+
+@pytest.fixture
+def upload(tmp_path):
+    path = tmp_path / "hash" / "clip.mp4"
+    path.parent.mkdir()
+    path.write_bytes(b"clip")
+    return path
+
+
+def test_file_goes_with_its_last_holder(tmp_path, upload):
+    holds = Holds(tmp_path)
+    holds.uploaded(upload)
+    holds.claim("a", upload)
+    holds.claim("b", upload)
+    holds.release("a")
+    assert upload.exists()
+    holds.release("b")
+    assert not upload.exists() and not upload.parent.exists()
+
+
+def test_second_upload_of_the_same_bytes_outlives_the_first_call(tmp_path, upload):
+    holds = Holds(tmp_path)
+    holds.uploaded(upload)
+    holds.uploaded(upload)  # somebody else sends the same clip, and waits in the queue
+    holds.claim("first", upload)
+    holds.release("first")
+    assert upload.exists()
+    holds.claim("second", upload)
+    holds.release("second")
+    assert not upload.exists()
+
+
+def test_demo_clips_are_never_deleted(tmp_path, upload):
+    folder = tmp_path / "uploads"
+    folder.mkdir()
+    holds = Holds(folder)
+    holds.claim("a", upload)
+    holds.release("a")
+    assert upload.exists()
+
+
+def test_only_files_inside_the_folder_are_owned(tmp_path, upload):
+    holds = Holds(upload.parent)
+    outside = tmp_path / "secret.mp4"
+    outside.write_bytes(b"x")
+    link = upload.parent / "link.mp4"
+    link.symlink_to(outside)
+    assert holds.owns(upload)
+    for path in (outside, upload.parent / ".." / "secret.mp4", link, upload.parent, "", "http://host/clip.mp4"):
+        assert not holds.owns(path)
+
+
+def test_the_server_tells_of_each_upload(tmp_path, upload):
+    async def server(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": json.dumps([str(upload)]).encode()})
+
+    async def send(message):
+        pass
+
+    holds = Holds(tmp_path)
+    watch = UploadWatch(server, holds)
+    for _ in range(2):
+        asyncio.run(watch({"type": "http", "path": "/gradio_api/upload"}, None, send))
+    holds.claim("first", upload)
+    holds.release("first")
+    assert upload.exists(), "the second upload still waits"
+
+
+def test_folder_of_a_killed_process_is_swept(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    dead, other = tmp_path / "telltale-999999999-x", tmp_path / "telltale-notes"
+    dead.mkdir()
+    other.mkdir()
+    mine = private_folder()
+    assert not dead.exists() and other.exists()
+    private_folder()
+    assert (tmp_path / mine).exists(), "the folder of a living process stays"

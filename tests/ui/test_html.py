@@ -1,0 +1,240 @@
+"""The pure HTML and figure functions: wording, escaping, geometry. No browser, no server."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from ui import details, player, progress, texts
+from ui.demos import demos_html, planted, read_demos
+from ui.figures import HEIGHT_PX, figure_alt, scores_figure
+from ui.markup import clock, percent
+from ui.timeline import MAX_TICKS, gaps, tick_step_s, timeline_html
+from ui.verdict import band_html, probability_words, verdict_html
+
+PAYLOADS = (
+    "<img src=x onerror=alert(1)>",
+    "clip${Object.assign(window,{xe:1})}.mp4",
+    "{{constructor.constructor('alert(1)')()}}",
+    '"><script>alert(1)</script>',
+    "' onfocus='alert(1)' autofocus='",
+)
+VOID = {"img", "br", "hr", "input", "line", "polyline"}
+
+
+class Balanced(HTMLParser):
+    """Collects tags and attributes, and fails on tags that do not close in order."""
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict]] = []
+        self.words = ""
+        self.feed(html)
+        assert not self.open, f"not closed: {self.open}"
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words += data + " "
+
+
+def every_html(result: dict, cards: dict) -> dict[str, str]:
+    return {
+        "verdict": verdict_html(result, cards),
+        "timeline": timeline_html(result, cards),
+        "player": player.player_html(result, "/tmp/x/" + str(result["clip"])),
+        "segments": details.segments_html(result, cards),
+        "detectors": details.detectors_html(result, cards),
+        "file": details.file_html(result),
+        "download": details.download_html(result),
+    }
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_user_text_never_becomes_markup(result, cards, payload):
+    clean = {name: Balanced(html) for name, html in every_html(result, cards).items()}
+    result["clip"] = payload
+    result["findings"][0]["message"] = payload
+    result["media"]["container"] = payload
+    result["media"]["video_codec"] = payload
+    cards["ss_avd"]["name"] = payload
+    result["detectors"]["ss_avd"]["checkpoint"] = payload
+    for name, html in every_html(result, cards).items():
+        dirty = Balanced(html)
+        assert [t for t, _ in dirty.tags] == [t for t, _ in clean[name].tags]
+        assert [sorted(a) for _, a in dirty.tags] == [sorted(a) for _, a in clean[name].tags]
+
+
+@pytest.mark.parametrize("verdict", ["MANIPULATED", "SUSPICIOUS", "NO_SIGNS", "CANNOT_EVALUATE"])
+def test_no_verdict_says_real_or_fake(result, cards, verdict):
+    result["verdict"] = verdict
+    words = Balanced(verdict_html(result, cards)).words.lower()
+    assert texts.VERDICTS[verdict][0].lower() in words
+    assert not re.search(r"\b(real|fake|authentic)\b", words)
+
+
+def test_probability_has_words_number_and_direction(result, cards):
+    words = Balanced(verdict_html(result, cards)).words
+    assert "61 %" in words and "rather high" in words and texts.PROBABILITY_SCALE in words
+
+
+@pytest.mark.parametrize(
+    ("score", "words"), [(0.0, "very low"), (0.2, "low"), (0.5, "about even"), (0.8, "high"), (1.0, "very high")]
+)
+def test_probability_words(score, words):
+    assert probability_words(score) == words
+
+
+def test_no_certainty_is_claimed():
+    assert percent(0.0) == 1 and percent(1.0) == 99 and percent(0.614) == 61
+
+
+def test_bands_stand_at_the_thresholds():
+    html = band_html(0.61, {"suspicious": 0.4, "manipulated": 0.7})
+    tags = Balanced(html).tags
+    widths = [a["style"] for _, a in tags if "tt-band " in a.get("class", "")]
+    assert widths == ["width:40.00%", "width:30.00%", "width:30.00%"]
+    assert "From 40 to 70 percent: some signs" in tags[0][1]["aria-label"]
+
+
+def test_no_band_where_detectors_have_different_thresholds(result, cards):
+    other = json.loads(json.dumps(result["detectors"]["ss_avd"]))
+    other["thresholds"]["manipulated"] = 0.9
+    result["detectors"]["joint_av"] = other
+    assert "tt-scale" not in verdict_html(result, cards)
+
+
+def test_part_without_score_says_why(result, cards):
+    words = Balanced(verdict_html(result, cards)).words
+    assert texts.NOT_JUDGED in words and texts.NOT_JUDGED_NO_HEAD["sync"] in words
+    result["consensus"]["audio"] = None
+    result["findings"] = [{"code": "NO_AUDIO", "message": "There is no sound.", "remedy": "", "blocks": ["audio"]}]
+    assert "There is no sound" in Balanced(verdict_html(result, cards)).words.split(texts.REASONS_HEADING)[0]
+
+
+def test_provisional_weights_are_named(result, cards):
+    assert texts.PROVISIONAL_BADGE in verdict_html(result, cards)
+    result["provisional"] = False
+    assert texts.PROVISIONAL_BADGE not in verdict_html(result, cards)
+
+
+def test_detectors_that_were_not_chosen_are_named(result, cards):
+    assert "Joint AV" in verdict_html(result, cards)
+
+
+def test_error_is_a_sentence_with_a_remedy(error, cards):
+    words = Balanced(verdict_html(error, cards)).words
+    assert "could not be read" in words and "Export it again." in words and "DECODE_FAILED" in words
+    assert timeline_html(error, cards) == "" and details.segments_html(error, cards)
+    Balanced(details.file_html(error))
+    Balanced(details.download_html(error))
+
+
+def test_segments_are_buttons_that_say_part_time_and_score(result, cards):
+    tags = Balanced(timeline_html(result, cards)).tags
+    buttons = [a for t, a in tags if t == "button" and a["class"] == "tt-segment"]
+    assert [b["aria-label"] for b in buttons] == ["Picture, 2.0 to 4.4 s, score 0.96"]
+    assert buttons[0]["data-start"] == "2.0" and buttons[0]["style"] == "left:20.000%;width:24.000%"
+
+
+def test_second_face_has_a_lane_of_its_own(result, cards):
+    result["media"]["faces"].append({"track": 1, "start_s": 5.0, "end_s": 9.0, "face_px": 80})
+    words = Balanced(timeline_html(result, cards)).words
+    assert "Picture, face 1" in words and "Picture, face 2" in words
+
+
+def test_sound_alone_has_a_timeline(result, cards):
+    result["media"] = {"audio_codec": "pcm_s16le", "faces": []}
+    windows = result["detectors"]["ss_avd"]["windows"][0]
+    windows.update(track=None, video=None, whole=None)
+    result["detectors"]["ss_avd"]["segments"] = []
+    html = timeline_html(result, cards)
+    words = Balanced(html).words
+    assert texts.TIMELINE_NO_SEGMENTS in words and "Sound" in words
+    assert 'class="tt-tick"' in html
+    assert player.player_html(result, "/tmp/a.wav").startswith("<audio")
+
+
+def test_unjudged_spans_are_what_windows_leave():
+    assert gaps([(0.0, 3.0), (1.5, 4.5), (6.0, 9.0)], 10.0) == [(4.5, 6.0), (9.0, 10.0)]
+    assert gaps([], 10.0) == [(0.0, 10.0)]
+
+
+@pytest.mark.parametrize("duration", [0.4, 3.0, 9.8, 61.0, 600.0])
+def test_ticks_stay_few_enough_to_press(duration):
+    assert duration / tick_step_s(duration) <= MAX_TICKS
+
+
+def test_several_detectors_get_a_heading_each(result, cards):
+    result["detectors"]["joint_av"] = json.loads(json.dumps(result["detectors"]["ss_avd"]))
+    words = Balanced(timeline_html(result, cards)).words
+    assert "SS-AVD" in words and "Joint AV" in words
+
+
+def test_table_repeats_the_timeline(result, cards):
+    words = Balanced(details.segments_html(result, cards)).words
+    assert all(cell in words for cell in ("0:02", "0:04.4", "Picture", "0.96", "SS-AVD"))
+
+
+def test_download_is_the_result_itself(result, cards):
+    (link,) = [a for t, a in Balanced(details.download_html(result)).tags if t == "a"]
+    assert json.loads(base64.b64decode(link["href"].split(",", 1)[1])) == result
+    assert link["download"] == "talk.telltale.json"
+
+
+def test_captions_carry_the_spans(result):
+    (tag, attributes), *_ = Balanced(player.player_html(result, "/tmp/a b#1.mp4")).tags
+    assert tag == "video" and attributes["src"].endswith("/tmp/a%20b%231.mp4")
+    assert json.loads(attributes["data-captions"]) == [[2.0, 4.4, "Marked: picture, score 0.96"]]
+
+
+def test_figure_draws_scores_thresholds_and_has_a_text_twin(result, cards):
+    figure = scores_figure(result, cards)
+    assert [t.name for t in figure.data] == ["Picture", "Sound"]
+    assert list(figure.data[0].y) == [0.4, 0.96, None]
+    assert figure.layout.height == HEIGHT_PX and tuple(figure.layout.xaxis.range) == (0, 10.0)
+    assert sorted(s.y0 for s in figure.layout.shapes) == [0.35, 0.5]
+    assert "Picture: lowest 0.40, highest 0.96 at 3.0 s." in figure_alt(result, cards)
+
+
+def test_figure_of_nothing_says_so(error, cards):
+    assert texts.FIGURE_ALT_NONE in figure_alt(error, cards)
+
+
+def test_stages_name_what_is_done_and_what_runs():
+    html = progress.stages_html([("Reading the file", 0.42)], "Finding <faces>")
+    assert "0.4 s" in html and "Finding &lt;faces&gt; …" in html
+    assert 'aria-hidden="true" data-running="0"' in html
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (75.25, "1:15.2"), (59.97, "1:00"), (600, "10:00")])
+def test_clock(seconds, text):
+    assert clock(seconds) == text
+
+
+def test_demo_clips_say_what_they_are_and_their_truth_is_shown(result, cards):
+    demos = read_demos()
+    assert demos, "assets/examples/examples.json names no clip that is there"
+    tags = Balanced(demos_html(demos)).tags
+    assert sum(t == "button" for t, _ in tags) == len(demos)
+    changed = next(d for d in demos if d["manipulated"]["video"])
+    result["sha256"] = changed["sha256"]
+    truth = planted(result, demos)
+    assert truth == changed["manipulated"]
+    assert "tt-planted" in timeline_html(result, cards, truth)
+    result["sha256"] = "00" * 32
+    assert planted(result, demos) is None
