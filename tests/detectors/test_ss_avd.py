@@ -215,13 +215,51 @@ def test_sinc_filters_begin_mel_spaced():
     assert mel.diff().std() / mel.diff().mean() < 1e-3
 
 
-def test_pre_emphasis_and_level_do_not_matter_to_the_front_end():
-    front = ss_avd.AudioFrontEnd(TINY)
+def test_audio_front_end_step_by_step():
+    front, sound = ss_avd.AudioFrontEnd(TINY), np.random.default_rng(0).standard_normal(1600)
+    x = sound - 0.97 * np.concatenate([sound[1:2], sound[:-1]])  # the sample before the first is the second
+    x = np.pad((x - x.mean()) / np.sqrt(x.var() + 1e-4), 25)
+    taps = front.sinc.filters()[:, 0].detach().double().numpy()
+    expected = np.log(np.abs([np.correlate(x, tap, "valid") for tap in taps]) + 1e-6)
+    expected -= expected.mean(1, keepdims=True)
     with torch.no_grad():
-        sound = torch.randn(1, 1600)
-        x = front(sound)
-        torch.testing.assert_close(front(10 * sound), x, atol=2e-2, rtol=0)  # instance norm; its eps is 1e-4
-    assert x.mean(-1).abs().max() < 1e-5
+        ours = front(torch.from_numpy(sound).float()[None])[0].double().numpy()
+    assert np.quantile(np.abs(ours - expected), 0.99) < 1e-3  # the logarithm magnifies rounding near zero
+    with torch.no_grad():
+        sound = torch.from_numpy(0.01 * sound).float()[None]  # quiet: there the norm's epsilon of 1e-4 shows
+        centred = front.norm(sound[:, None])
+    torch.testing.assert_close(centred[:, 0], (sound - sound.mean()) / (sound.var(correction=0) + 1e-4).sqrt())
+
+
+def test_saavm_paths_around_the_attention(monkeypatch):
+    """With the attention left out: what is squeezed, cut, pooled, put back and added, from its definition."""
+    cfg = replace(TINY, window=2, faithful_unchunk=False)
+    m = ss_avd.SAAVM(3, 6, cfg).eval()
+    seen = {}
+    monkeypatch.setattr(m, "fusion", torch.nn.Identity())
+    monkeypatch.setattr(m.fusion, "forward", lambda v, a: seen.update(v=v, a=a) or (v, a))
+    video, audio = torch.randn(4, 3, 6, 6), torch.randn(2, 3, 20)
+    with torch.no_grad():
+        new_video, new_audio = m(video, audio)
+        v, a = m.squeeze_video(video), m.squeeze_audio(audio)[:, 0]
+        # Ten samples per frame become four means over [0,3) [2,5) [5,8) [7,10), then ten again, nearest.
+        pools = [a.view(2, 2, 10)[..., lo:hi].mean(-1) for lo, hi in ((0, 3), (2, 5), (5, 8), (7, 10))]
+        torch.testing.assert_close(seen["a"], torch.stack(pools, -1))
+        spread = torch.stack([pools[i * 4 // 10] for i in range(10)], -1).reshape(2, 1, 20)
+        torch.testing.assert_close(new_audio, audio + 0.01 * m.expand_audio(spread))
+        torch.testing.assert_close(new_video, video + 0.01 * m.expand_video(v))
+
+
+def test_pixels_are_normalised_as_imagenet_and_frames_folded_in_order():
+    model, (video, _) = lively(), clips(2)
+    seen = []
+    model.stages[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        model(video, None)
+    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    for clip, frame, channel in np.ndindex(2, TINY.frames, 3):
+        expected = (video[clip, frame, channel].numpy() - mean[channel]) / std[channel]
+        np.testing.assert_allclose(seen[0][clip * TINY.frames + frame, channel].numpy(), expected, atol=1e-5)
 
 
 def test_drop_path_draws_once_per_group_and_keeps_the_mean():
@@ -266,8 +304,9 @@ def test_latent_shuffle_uses_the_partners_sound_and_its_label():
     assert sorted(partner.tolist()) == [0, 1, 2, 3] and partner.tolist() != [0, 1, 2, 3]
     z = torch.cat([out.f_v, out.f_a[partner]], 1)
     torch.testing.assert_close(out.training.shuffled, ss_avd.fake_logit(model.head_whole(z)))
-    video_fake, audio_fake = torch.tensor([0.0, 0, 0, 1]), torch.tensor([0.0, 1, 0, 0])
+    video_fake, audio_fake = torch.tensor([0.0, 0, 0, 1]), torch.tensor([1.0, 0, 0, 0])
     mixed = torch.tensor([float(video_fake[i] or audio_fake[j]) for i, j in enumerate(partner.tolist())])
+    assert mixed.tolist() != [1, 0, 0, 1]  # the labels without the shuffle: the draw tells the two apart
     _, parts = ss_avd_loss(out, video_fake, audio_fake)
     expected = F.binary_cross_entropy_with_logits(out.training.shuffled, mixed * 0.9 + 0.05)
     torch.testing.assert_close(parts["shuffle"], expected.detach())
