@@ -35,9 +35,9 @@ class Picture:
     scale: float  # display pixels of the file per pixel here (1 unless the picture was reduced)
 
     @staticmethod
-    def of(frame: av.VideoFrame) -> Picture:
+    def of(frame: av.VideoFrame, pixel_aspect: float = 1.0) -> Picture:
         """Pixel aspect, size, pixel format and rotation are normalised; 8-bit 4:2:0 passes without a copy."""
-        width, height = display_size(frame)
+        width, height = display_size(frame, pixel_aspect)
         reduce = min(1.0, WORKING_SHORT_PX / min(width, height))
         size = (max(round(width * reduce), 2), max(round(height * reduce), 2))
         is_rgb = frame.format.is_rgb
@@ -79,13 +79,13 @@ class Picture:
         return cv2.transform(cv2.merge(planes), self.to_rgb)
 
 
-def display_size(frame: av.VideoFrame) -> tuple[int, int]:
-    """Width and height in square pixels, before rotation."""
-    aspect = getattr(frame, "sample_aspect_ratio", None)
-    ratio = float(aspect) if aspect else 1.0
-    if not 0.2 < ratio < 5 or abs(ratio - 1) < 0.01:
+def display_size(frame: av.VideoFrame, pixel_aspect: float = 1.0) -> tuple[int, int]:
+    """Width and height in square pixels, before rotation. PyAV's frames do not carry their pixel aspect."""
+    if not 0.2 < pixel_aspect < 5 or abs(pixel_aspect - 1) < 0.01:
         return frame.width, frame.height
-    return (round(frame.width * ratio), frame.height) if ratio > 1 else (frame.width, round(frame.height / ratio))
+    if pixel_aspect > 1:
+        return round(frame.width * pixel_aspect), frame.height
+    return frame.width, round(frame.height / pixel_aspect)
 
 
 def alignment(landmarks: np.ndarray, side_px: int) -> np.ndarray:

@@ -93,6 +93,7 @@ class _Decoder:
         self._frame_times: list[float] = []
         self._rolls: dict[int, _TrackRolls] = {}
         self._rotation_deg = 0
+        self._pixel_aspect = 1.0
         self.errors = 0
 
     def run(self) -> _Decoder:
@@ -106,6 +107,7 @@ class _Decoder:
             zero_s = min((float(s.start_time * s.time_base) for s in streams if s.start_time is not None), default=0.0)
             if video is not None:
                 video.thread_type = "AUTO"
+                self._pixel_aspect = float(video.sample_aspect_ratio or 1)
             self._decode(container, streams, zero_s)
             self._finish(container, video, audio)
         return self
@@ -150,9 +152,9 @@ class _Decoder:
             self._next_grid = int(np.ceil(time_s * GRID_HZ - 1e-6))
         if self._display_px is None:
             self._rotation_deg = frame.rotation % 360
-            width, height = display_size(frame)
+            width, height = display_size(frame, self._pixel_aspect)
             self._display_px = (height, width) if self._rotation_deg in (90, 270) else (width, height)
-        self._held = (time_s, Picture.of(frame))
+        self._held = (time_s, Picture.of(frame, self._pixel_aspect))
 
     def _typical_step_s(self) -> float:
         times = self._frame_times
@@ -194,14 +196,14 @@ class _Decoder:
             path="", sha256="", size_bytes=0,
             container=container.format.name,
             duration_s=max(picture_end_s, sound_end_s),
-            video_codec=video.codec_context.name if times else None,
+            video_codec=video.codec_context.codec.canonical_name if times else None,
             width_px=self._display_px[0] if times else None,
             height_px=self._display_px[1] if times else None,
             fps=1 / self._typical_step_s() if len(times) > 1 else None,
             variable_fps=bool(steps.std() > 0.2 * max(steps.mean(), 1e-6)),
             rotation_deg=self._rotation_deg,
             frames=len(times),
-            audio_codec=audio.codec_context.name if audio is not None else None,
+            audio_codec=audio.codec_context.codec.canonical_name if audio is not None else None,
             audio_hz=audio.codec_context.sample_rate if audio is not None else None,
             audio_channels=audio.codec_context.channels if audio is not None else None,
             audio_streams=len(container.streams.audio),

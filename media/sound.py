@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import lru_cache
 
 import av
@@ -29,16 +30,19 @@ class WaveformBuilder:
         return self._samples / AUDIO_HZ
 
     def add(self, frame: av.AudioFrame, time_s: float | None) -> None:
+        pieces = self._resample(frame)  # first: where it fails, no silence may stand in for the lost sound
         if time_s is not None:
             self._align(time_s)
-        for piece in self._resample(frame):
+        for piece in pieces:
             self._append(piece.to_ndarray().reshape(-1))
 
     def finish(self) -> np.ndarray | None:
         """[samples] float32 in [-1, 1], or None when nothing was decoded."""
         if self._resampler is not None:
-            for piece in self._resampler.resample(None):
-                self._append(piece.to_ndarray().reshape(-1))
+            # No tail to fetch where the resampler could not be set up, as for 255 channels.
+            with suppress(av.FFmpegError):
+                for piece in self._resampler.resample(None):
+                    self._append(piece.to_ndarray().reshape(-1))
         if not self._chunks:
             return None
         waveform = np.concatenate(self._chunks).astype(np.float32, copy=False)
