@@ -62,7 +62,7 @@ def prepare(path: str | Path, *, on_stage: OnStage | None = None, limits: Limits
     stage("Listening for a voice")
     waveform = decoded.waveform
     speech_s = find_speech(waveform) if waveform is not None and len(waveform) >= 512 else ()
-    quality = judge_quality(info, decoded.tracks, decoded.faces, waveform, speech_s, decoded.errors)
+    quality = judge_quality(info, decoded.tracks, decoded.faces, waveform, speech_s, decoded.errors, decoded.lost)
     clip = PreparedClip(
         info, decoded.tracks, decoded.faces, decoded.lips, waveform, speech_s, quality,
         {"decode_and_faces": decode_end - begin, "sound_and_quality": time.perf_counter() - decode_end},
@@ -95,6 +95,7 @@ class _Decoder:
         self._rotation_deg = 0
         self._pixel_aspect = 1.0
         self.errors = 0
+        self.lost: frozenset[str] = frozenset()  # "video", "audio": announced, but nothing of it could be decoded
 
     def run(self) -> _Decoder:
         with open_container(self._path) as container:
@@ -187,7 +188,11 @@ class _Decoder:
         if not times and self.waveform is None:
             raise refusal(Reason.DECODE_FAILED, "Nothing in the file could be decoded: its data is damaged or cut off.",
                           "Try the original file, or another download of it.")
-        if self.waveform is None and audio is not None and audio.codec_context is not None:
+        self.lost = frozenset(
+            kind for kind, stream, empty in (("video", video, not times), ("audio", audio, self.waveform is None))
+            if stream is not None and empty
+        )
+        if self.waveform is None:
             audio = None
         picture_end_s = times[-1] + self._typical_step_s() if times else 0.0
         sound_end_s = self._sound.end_s if self.waveform is not None else 0.0

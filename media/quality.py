@@ -30,7 +30,9 @@ def judge_quality(
     waveform: np.ndarray | None,
     speech_s: tuple[tuple[float, float], ...],
     decode_errors: int,
+    lost: frozenset[str] = frozenset(),
 ) -> Quality:
+    """`lost` names the modalities that the file announces but of which nothing could be decoded."""
     findings: list[Finding] = []
     measures: dict[str, float] = {"duration_s": info.duration_s}
     if decode_errors:
@@ -44,9 +46,14 @@ def judge_quality(
             Reason.TOO_SHORT, f"The clip lasts {info.duration_s:.2f} s; at least {SHORTEST_S:.0f} s are needed.",
             "Use a longer part of the recording.", _VIDEO | _AUDIO,
         ))
-    findings += _judge_picture(info, tracks, faces, measures)
-    findings += _judge_sound(info, waveform, speech_s, measures)
+    findings += [_lost("picture", "video")] if "video" in lost else _judge_picture(info, tracks, faces, measures)
+    findings += [_lost("sound", "audio")] if "audio" in lost else _judge_sound(info, waveform, speech_s, measures)
     return Quality(tuple(findings), {k: round(float(v), 3) for k, v in measures.items()})
+
+
+def _lost(what: str, modality: str) -> Finding:
+    return Finding(Reason.DECODE_FAILED, f"The file has a {what}, but none of it could be decoded.",
+                   "Try the original file, or another download of it.", frozenset({modality}))
 
 
 def _judge_picture(info: ClipInfo, tracks: Sequence[FaceTrack], faces: dict[int, np.ndarray],
@@ -113,7 +120,8 @@ def _judge_sound(info: ClipInfo, waveform: np.ndarray | None, speech_s: tuple[tu
     findings = []
     if info.audio_streams > 1:
         findings.append(Finding(
-            Reason.SEVERAL_AUDIO_STREAMS, f"The file has {info.audio_streams} sound tracks; the default one was judged.",
+            Reason.SEVERAL_AUDIO_STREAMS,
+            f"The file has {info.audio_streams} sound tracks; the default one was judged.",
             "If another track matters, save it as a file of its own and try that."))
     level = level_dbfs(waveform)
     voiced_s = sum(end - start for start, end in speech_s)
