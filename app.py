@@ -74,7 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         url = launch(app, args.host, args.port, browser=not (args.no_browser or ON_SPACES))
     except OSError as error:
-        print(f"app.py: {error}", file=sys.stderr)
+        sentence = f"port {args.port} is taken; choose another with --port" if args.port else str(error)
+        print(f"app.py: {sentence}", file=sys.stderr)
         return 1
     print(f"Telltale is at {url} (Ctrl+C stops it)", flush=True)
     app.block_thread()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import plotly.graph_objects as go
 
 from ui import texts
-from ui.result import MODALITIES, detector_name, part_name, several_faces
+from ui.result import detector_name, judged_windows, lanes, part_name, several_faces, unbroken
 
 HEIGHT_PX = 300
 # Okabe-Ito, at least 3:1 on the light and on the dark ground. Dashes and names repeat what colour says.
@@ -14,24 +14,29 @@ DASHES = {"video": "solid", "audio": "dash", "sync": "dot"}
 GREY = "#808080"
 
 
-def curves(result: dict, cards: dict[str, dict]) -> list[tuple[str, str, list[float], list[float | None]]]:
-    """(name, modality, times, scores) of each line: a detector's part along the middles of its windows."""
+Curve = tuple[str, str, list[float | None], list[float | None]]
+
+
+def curves(result: dict, cards: dict[str, dict]) -> list[Curve]:
+    """(name, modality, times, scores) of each line: a detector's part along the middles of its windows, with a None
+    where the line breaks."""
     found = []
     several = several_faces(result)
     many = len(result.get("detectors", {})) > 1
     for detector, answer in result.get("detectors", {}).items():
-        heard = False  # every face's windows carry the same sound: one line is enough
-        for windows in answer.get("windows", []):
-            middles = [(a + b) / 2 for a, b in zip(windows["start_s"], windows["end_s"])]
-            for modality in MODALITIES:
-                scores = windows.get(modality)
-                if not scores or all(s is None for s in scores) or (modality == "audio" and heard):
-                    continue
-                heard = heard or modality == "audio"
-                name = part_name(modality, windows["track"], several)
-                if many:
-                    name = f"{detector_name(detector, cards)}: {name}"
-                found.append((name, modality, middles, scores))
+        for modality, track in lanes(result, answer):
+            windows = judged_windows(answer, modality, track)
+            if not windows:
+                continue
+            times: list[float | None] = []
+            scores: list[float | None] = []
+            for run in unbroken(windows):
+                times += [*((a + b) / 2 for a, b, _ in run), None]
+                scores += [*(s for _, _, s in run), None]
+            name = part_name(modality, track, several)
+            if many:
+                name = f"{detector_name(detector, cards)}: {name}"
+            found.append((name, modality, times[:-1], scores[:-1]))
     return found
 
 

@@ -75,7 +75,7 @@ VERDICTS = {
         "There is no score, because any number would be a guess. The reasons below say what to do.",
     ),
 }
-PROBABILITY = "Estimated probability of manipulation: <strong>{percent} %</strong>, {words}"
+PROBABILITY = "Estimated probability of manipulation: <strong>{percent} %</strong>, {words}"
 PROBABILITY_SCALE = "0 = no signs, 100 = manipulated"
 PROBABILITY_WORDS = (  # below this probability, these words
     (0.1, "very low"),
@@ -91,7 +91,7 @@ BAND_ALT = (
     "Scale from 0 to 100 percent. Below {suspicious} percent: no signs. From {suspicious} to {manipulated} "
     "percent: some signs. From {manipulated} percent: strong signs. This clip: {percent} percent."
 )
-AGREEMENT = "{agree} of {of} detectors see signs."
+AGREEMENT = "{agree} of {of} detectors give this answer."
 PROVISIONAL_BADGE = "Provisional weights"
 PROVISIONAL = "Trained on little data so far. Treat this answer as a demonstration, not as evidence."
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ui import texts
 from ui.markup import clock, escape
-from ui.result import MODALITIES, detector_name, part_name, several_faces
+from ui.result import MODALITIES, detector_name, judged_windows, lanes, part_name, several_faces, unbroken
 
 MAX_TICKS = 9  # each is a button of at least 24 px, on a phone too
 STEPS_S = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300)
@@ -68,7 +68,7 @@ def timeline_html(result: dict, cards: dict[str, dict], planted: dict | None = N
     for detector, answer in result["detectors"].items():
         if several:
             groups += f'<h4 class="tt-group">{escape(detector_name(detector, cards))}</h4>'
-        for modality, track in _lanes(result, answer):
+        for modality, track in lanes(result, answer):
             groups += _lane(result, answer, modality, track, (planted or {}).get(modality, []))
     return (
         f'<section class="tt-card"><h3>{escape(texts.TIMELINE_HEADING)}</h3>'
@@ -95,18 +95,10 @@ def gaps(spans: list[tuple[float, float]], duration: float) -> list[tuple[float,
     return uncovered
 
 
-def _lanes(result: dict, answer: dict) -> list[tuple[str, int | None]]:
-    """(modality, track) of the lanes: picture and lip-sync per face, sound once."""
-    faces = [f["track"] for f in (result.get("media") or {}).get("faces") or []]
-    judged = [w["track"] for w in answer.get("windows", []) if w.get("video") is not None]
-    tracks: list[int | None] = list(dict.fromkeys([*faces, *judged])) or [None]
-    return [(m, t) for m in MODALITIES for t in ([None] if m == "audio" else tracks)]
-
-
 def _lane(result: dict, answer: dict, modality: str, track: int | None, planted: list) -> str:
     duration = result["duration_s"]
     several = several_faces(result)
-    windows = _judged_windows(answer, modality, track)
+    windows = judged_windows(answer, modality, track)
     hatched = "".join(
         f'<span class="tt-gap tt-hatched" style="{_place(a, b, duration)}" '
         f'title="{escape(texts.LEGEND_HATCHED)}: {clock(a)} to {clock(b)}"></span>'
@@ -129,32 +121,12 @@ def _lane(result: dict, answer: dict, modality: str, track: int | None, planted:
     )
 
 
-def _judged_windows(answer: dict, modality: str, track: int | None) -> list[tuple[float, float, float]]:
-    """(start, end, score) of the windows that have a score for this lane."""
-    found = []
-    for windows in answer.get("windows", []):
-        if modality != "audio" and track is not None and windows["track"] != track:
-            continue
-        scores = windows.get(modality) or []
-        found += [
-            (start, end, score)
-            for start, end, score in zip(windows["start_s"], windows["end_s"], scores)
-            if score is not None
-        ]
-    return sorted(set(found))
-
-
 def _curve(windows: list[tuple[float, float, float]], duration: float, opens: float | None) -> str:
     """The score as a line through the windows' middles, drawn behind the buttons; broken where nothing was judged."""
     if not windows:
         return ""
-    runs: list[list[tuple[float, float, float]]] = [[]]
-    for window in windows:
-        if runs[-1] and window[0] > runs[-1][-1][1] + 0.05:
-            runs.append([])
-        runs[-1].append(window)
     lines = ""
-    for run in runs:
+    for run in unbroken(windows):
         # Level from the first window's start to its middle, and from the last one's middle to its end.
         points = [(run[0][0], run[0][2]), *(((a + b) / 2, s) for a, b, s in run), (run[-1][1], run[-1][2])]
         joined = " ".join(f"{t / duration * 1000:.1f},{100 - score * 100:.1f}" for t, score in points)

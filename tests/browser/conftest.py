@@ -18,6 +18,8 @@ ARGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--use-fake-device-for-media-stream",  # a green picture and a beep, for the recording test
+    "--use-fake-ui-for-media-stream",
 ]
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 MUST_HAVE = os.environ.get("CI") == "true" or os.environ.get("TELLTALE_REQUIRE_BROWSER") == "1"
@@ -80,7 +82,9 @@ def browser():
 def visit(browser, served_app, request) -> Iterator[Visit]:
     """A fresh page; a test may mark its size: @pytest.mark.parametrize("visit", [(390, 844)], indirect=True)."""
     width, height = getattr(request, "param", (1440, 900))
-    context = browser.new_context(viewport={"width": width, "height": height})
+    context = browser.new_context(
+        viewport={"width": width, "height": height}, permissions=["camera", "microphone"]
+    )
     page = context.new_page()
     url = served_app[0]
     host = urlsplit(url).netloc

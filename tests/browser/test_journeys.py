@@ -136,6 +136,20 @@ def test_hostile_file_name_is_only_text(visit, tmp_path, talking_clip):
     assert page.locator("#result-column img").count() == 0
 
 
+def test_recording_keeps_picture_and_sound_as_recorded(visit):
+    page = visit.open().page
+    box = page.locator("#clip")
+    box.get_by_label("Capture from camera").click()
+    box.get_by_text("Click to Access Webcam").click()
+    box.get_by_text("Record", exact=True).click()
+    page.wait_for_timeout(4000)
+    box.get_by_text("Stop", exact=True).click()
+    box.locator("video[src]").wait_for()
+    visit.analyse()
+    media = downloaded(visit)["media"]
+    assert (media["audio_codec"], "webm" in media["container"]) == ("opus", True)
+
+
 @PHONE
 def test_phone_width_has_no_sideways_scroll(visit, talking_clip):
     page = visit.open().page

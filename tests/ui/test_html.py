@@ -13,6 +13,7 @@ from ui import details, player, progress, texts
 from ui.demos import demos_html, planted, read_demos
 from ui.figures import HEIGHT_PX, figure_alt, scores_figure
 from ui.markup import clock, percent
+from ui.result import judged_windows
 from ui.timeline import MAX_TICKS, gaps, tick_step_s, timeline_html
 from ui.verdict import band_html, probability_words, verdict_html
 
@@ -89,7 +90,7 @@ def test_no_verdict_says_real_or_fake(result, cards, verdict):
 
 def test_probability_has_words_number_and_direction(result, cards):
     words = Balanced(verdict_html(result, cards)).words
-    assert "61 %" in words and "rather high" in words and texts.PROBABILITY_SCALE in words
+    assert "61\u00a0%" in words and "rather high" in words and texts.PROBABILITY_SCALE in words
 
 
 @pytest.mark.parametrize(
@@ -169,6 +170,13 @@ def test_sound_alone_has_a_timeline(result, cards):
     assert player.player_html(result, "/tmp/a.wav").startswith("<audio")
 
 
+def test_sound_is_averaged_over_faces(result):
+    answer = result["detectors"]["ss_avd"]
+    answer["windows"].append({**answer["windows"][0], "track": 1, "audio": [0.3, 0.3, None]})
+    scores = [(a, round(s, 3)) for a, _, s in judged_windows(answer, "audio", None)]
+    assert scores == [(0.0, 0.2), (1.5, 0.2), (6.0, 0.2)]
+
+
 def test_unjudged_spans_are_what_windows_leave():
     assert gaps([(0.0, 3.0), (1.5, 4.5), (6.0, 9.0)], 10.0) == [(4.5, 6.0), (9.0, 10.0)]
     assert gaps([], 10.0) == [(0.0, 10.0)]
@@ -205,7 +213,8 @@ def test_captions_carry_the_spans(result):
 def test_figure_draws_scores_thresholds_and_has_a_text_twin(result, cards):
     figure = scores_figure(result, cards)
     assert [t.name for t in figure.data] == ["Picture", "Sound"]
-    assert list(figure.data[0].y) == [0.4, 0.96, None]
+    assert list(figure.data[0].y) == [0.4, 0.96]
+    assert list(figure.data[1].x) == [1.5, 3.0, None, 7.5], "the line breaks where nothing was judged"
     assert figure.layout.height == HEIGHT_PX and tuple(figure.layout.xaxis.range) == (0, 10.0)
     assert sorted(s.y0 for s in figure.layout.shapes) == [0.35, 0.5]
     assert "Picture: lowest 0.40, highest 0.96 at 3.0 s." in figure_alt(result, cards)
