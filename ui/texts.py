@@ -72,7 +72,7 @@ VERDICTS = {
     ),
     "CANNOT_EVALUATE": (
         "This clip cannot be judged",
-        "There is no score, because any number would be a guess. The reasons below say what to do.",
+        "There is no score, because any number would be a guess.",
     ),
 }
 PROBABILITY = "Estimated probability of manipulation: <strong>{percent} %</strong>, {words}"
@@ -104,6 +104,7 @@ NOT_JUDGED_NO_HEAD = {
     "sync": "no chosen detector judges whether lips and voice fit",
 }
 NOT_JUDGED_NO_WINDOW = "no part of the clip was long and clear enough"
+REASON_MISSING = "The detectors gave no score and no reason. Try another copy of the clip, and please report this."
 REASONS_HEADING = "What limits this answer"
 REASONS_HEADING_NONE = "Why, and what you can do"
 NOT_CHECKED_HEADING = "What was not checked"

@@ -104,7 +104,7 @@ def _modalities(result: dict) -> str:
 def _reasons(result: dict) -> str:
     findings = result.get("findings", [])
     if not findings:
-        return ""
+        return f"<p>{escape(texts.REASON_MISSING)}</p>" if result.get("score") is None else ""
     heading = texts.REASONS_HEADING_NONE if result.get("score") is None else texts.REASONS_HEADING
     items = "".join(
         f"<li><p>{escape(f['message'])} {escape(f['remedy'])}</p><code>{escape(f['code'])}</code></li>"

@@ -73,7 +73,7 @@ def test_progress_is_announced_in_words(visit, talking_clip):
     page.click("#analyse")
     page.wait_for_selector("#status [role=status] .tt-now")
     page.wait_for_selector("#verdict h2", timeout=180_000)
-    assert page.locator("#status [role=status] .tt-done").count() >= 3
+    assert page.locator("#status [role=status] .tt-done").count() >= 1  # preparing is remembered, so a second run is short
 
 
 def test_stop_ends_the_run_and_the_next_one_works(visit, talking_clip):

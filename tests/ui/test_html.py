@@ -145,6 +145,11 @@ def test_error_is_a_sentence_with_a_remedy(error, cards):
     Balanced(details.download_html(error))
 
 
+def test_no_score_is_never_left_without_a_word(result, cards):
+    result.update(score=None, verdict="CANNOT_EVALUATE", findings=[])
+    assert texts.REASON_MISSING in Balanced(verdict_html(result, cards)).words
+
+
 def test_segments_are_buttons_that_say_part_time_and_score(result, cards):
     tags = Balanced(timeline_html(result, cards)).tags
     buttons = [a for t, a in tags if t == "button" and a["class"] == "tt-segment"]
