@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,19 @@ from ui.scoring import Run
 from ui.verdict import verdict_html
 
 INFERENCE = {"concurrency_id": "inference", "concurrency_limit": 1}  # one analysis at a time, UI and API together
+# A file that the browser cannot play (HEVC, say) is no error here: our sentence instead of Gradio's alarm.
+PREVIEW_JS = """
+const note = element.querySelector('.tt-no-preview');
+const inInput = (event) => event.target instanceof Element && event.target.closest('#clip, #sound');
+window.addEventListener('error', (event) => {
+  if (!inInput(event)) return;
+  event.stopImmediatePropagation();
+  note.hidden = false;
+}, true);
+for (const name of ['loadeddata', 'click']) {
+  window.addEventListener(name, (event) => { if (inInput(event)) note.hidden = true; }, true);
+}
+"""
 # On a phone the answer comes below the input, and the demo clips below the answer.
 _SCROLL = """(...values) => {
   const calm = matchMedia('(prefers-reduced-motion: reduce)').matches;
@@ -34,11 +48,14 @@ LIGHT = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 def analyse_panel(cards: dict[str, dict], holds: Holds) -> None:
     """Builds the panel inside the current gr.Blocks. `cards`: detectors.available()."""
     demos = demo_clips.read_demos()
-    runs: dict[str, Run] = {}  # session -> its running analysis, for Stop and for a closed page
+    # Each press of Analyse draws a ticket, "session:number", so that Stop also reaches a run that still waits.
+    runs: dict[str, Run] = {}  # ticket -> its analysis
+    stopped: set[str] = set()  # tickets whose Stop was pressed
 
     with gr.Row(equal_height=False, elem_id="columns"):
         with gr.Column(scale=4, min_width=300, elem_id="input-column"):
             kind = gr.State("video")
+            ticket = gr.State("")
             with gr.Tabs(elem_id="input-tabs") as tabs:
                 with gr.Tab(texts.VIDEO_TAB, id="video") as video_tab:
                     video = gr.Video(
@@ -60,7 +77,11 @@ def analyse_panel(cards: dict[str, dict], holds: Holds) -> None:
                         buttons=[],
                         elem_id="sound",
                     )
-            gr.HTML(f'<p class="tt-small">{escape(texts.LIMITS)}</p>')
+            gr.HTML(
+                f'<p class="tt-message tt-no-preview" hidden>{escape(texts.NO_PREVIEW)}</p>'
+                f'<p class="tt-small">{escape(texts.LIMITS)}</p>',
+                js_on_load=PREVIEW_JS,
+            )
             with gr.Row(elem_id="actions"):
                 start = gr.Button(texts.ANALYSE, variant="primary", elem_id="analyse", scale=3)
                 stop = gr.Button(texts.STOP, variant="secondary", interactive=False, elem_id="stop", scale=1)
@@ -105,9 +126,10 @@ def analyse_panel(cards: dict[str, dict], holds: Holds) -> None:
     shown = [welcome, verdict, evidence, clip_player, spans, alt, scores, table, answers, file_facts, download]
     buttons = [start, stop]
 
-    def begin():
+    def begin(request: gr.Request):
         """At once, before the queue: old answers go, Stop works."""
         return [
+            f"{request.session_hash}:{uuid.uuid4().hex}",
             progress.stages_html([], texts.WAITING),
             gr.Button(interactive=False),
             gr.Button(interactive=True),
@@ -120,6 +142,7 @@ def analyse_panel(cards: dict[str, dict], holds: Holds) -> None:
         active: str,
         detectors: list[str],
         on: str,
+        turn: str,
         request: gr.Request,
     ) -> Iterator[list]:
         quiet = [gr.skip()] * len(shown)
@@ -130,15 +153,17 @@ def analyse_panel(cards: dict[str, dict], holds: Holds) -> None:
         if not Path(path).is_file():
             yield [progress.message_html(texts.UPLOAD_GONE, "problem"), *quiet]
             return
-        session = request.session_hash
-        holds.claim(session, path)
-        run = runs[session] = Run(path, [d for d in detectors if d in cards], on if on in devices else "auto")
+        holds.claim(request.session_hash, path)
+        run = runs[turn] = Run(path, [d for d in detectors if d in cards], on if on in devices else "auto")
+        if turn in stopped:
+            run.stop()
         try:
             for _ in run.stages():
                 yield [progress.stages_html(run.done, run.now), *quiet]
         finally:
             run.stop()  # also when the page was closed while a stage was running
-            runs.pop(session, None)
+            runs.pop(turn, None)
+            stopped.discard(turn)
         if run.fault is not None:
             sentence = texts.CRASHED.format(kind=Path(path).suffix or "?")
             yield [progress.message_html(sentence, "problem"), *quiet]
@@ -151,8 +176,9 @@ def analyse_panel(cards: dict[str, dict], holds: Holds) -> None:
     def end():
         return [gr.Button(interactive=True), gr.Button(interactive=False)]
 
-    def halt(request: gr.Request):
-        if run := runs.get(request.session_hash):
+    def halt(turn: str):
+        stopped.add(turn)
+        if run := runs.get(turn):
             run.stop()
         return [progress.message_html(texts.STOPPED), *end()]
 
@@ -173,20 +199,23 @@ def analyse_panel(cards: dict[str, dict], holds: Holds) -> None:
 
     def leave(request: gr.Request) -> None:
         """The page was closed: nothing of the session stays."""
-        if run := runs.pop(request.session_hash, None):
-            run.stop()
-        holds.release(request.session_hash)
+        session = request.session_hash
+        for turn in [t for t in runs if t.startswith(f"{session}:")]:
+            runs[turn].stop()
+        stopped.difference_update([t for t in stopped if t.startswith(f"{session}:")])
+        holds.release(session)
 
-    working = start.click(begin, None, [status, *buttons, *shown], trigger_mode="once", **LIGHT).then(
+    working = start.click(begin, None, [ticket, status, *buttons, *shown], trigger_mode="once", **LIGHT).then(
         work,
-        [video, audio, kind, chosen, device],
+        [video, audio, kind, chosen, device, ticket],
         [status, *shown],
         show_progress="hidden",
         api_visibility="private",
         **INFERENCE,
     )
     working.then(end, None, buttons, js=SHOW_VERDICT, **LIGHT)
-    stop.click(halt, None, [status, *buttons], cancels=[working], **LIGHT)
+    # No `cancels`: it would race with the last stage on its way to the page. The run ends itself at once.
+    stop.click(halt, ticket, [status, *buttons], **LIGHT)
     picker.pick(pick, None, [video, audio, tabs, kind, status], js=SHOW_INPUT, **LIGHT)
     video_tab.select(lambda: "video", None, kind, **LIGHT)
     audio_tab.select(lambda: "audio", None, kind, **LIGHT)

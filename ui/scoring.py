@@ -83,7 +83,9 @@ class Run:
         self._events.put(None)
 
     def stages(self) -> Iterator[None]:
-        """Runs the analysis and yields whenever a stage begins."""
+        """Runs the analysis and yields whenever a stage begins. Nothing, when it was stopped before."""
+        if self.stopped:
+            return
         self._thread.start()
         while (event := self._events.get()) is not None:
             self._close_stage(event[1])
@@ -91,6 +93,8 @@ class Run:
             yield
         self._close_stage(time.monotonic())
         self.now = None
+        if self.stopped:
+            self.result = None  # it may have come while Stop was on its way; the person has been told otherwise
 
     def _close_stage(self, at: float) -> None:
         if self.now is not None:

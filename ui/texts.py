@@ -9,6 +9,7 @@ AUDIO_TAB = "Sound only"
 VIDEO_LABEL = "A clip of someone talking"
 AUDIO_LABEL = "A recording of someone talking"
 LIMITS = "Up to 100 MB and 10 minutes. Video: MP4, MOV, WebM, MKV, AVI. Sound: WAV, MP3, M4A, FLAC, OGG."
+NO_PREVIEW = "Your browser cannot show this file here. Telltale may read it all the same: press Analyse."
 PRIVACY = (
     "The file stays on the machine that runs Telltale, unchanged. It is deleted when you close this page, "
     "at the latest after 40 minutes. No log holds its content or name."

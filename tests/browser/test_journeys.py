@@ -73,7 +73,8 @@ def test_progress_is_announced_in_words(visit, talking_clip):
     page.click("#analyse")
     page.wait_for_selector("#status [role=status] .tt-now")
     page.wait_for_selector("#verdict h2", timeout=180_000)
-    assert page.locator("#status [role=status] .tt-done").count() >= 1  # preparing is remembered, so a second run is short
+    # A clip that was prepared before is not prepared again: then there is only the scoring.
+    assert page.locator("#status [role=status] .tt-done").count() >= 1
 
 
 def test_stop_ends_the_run_and_the_next_one_works(visit, talking_clip):
@@ -88,7 +89,10 @@ def test_stop_ends_the_run_and_the_next_one_works(visit, talking_clip):
 def test_bad_file_gets_a_sentence_and_the_page_goes_on(visit, tmp_path, talking_clip):
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"this is no clip" * 50)
-    page = visit.open().choose(broken).analyse().page
+    page = visit.open().choose(broken).page
+    page.wait_for_selector("text=Your browser cannot show this file here")
+    visit.analyse()
+    assert page.locator(".toast-body").count() == 0
     assert "cannot be judged" in page.locator("#verdict h2").inner_text()
     assert page.locator("#verdict .tt-reasons p").inner_text().strip()
     assert not page.locator("#player video").count()

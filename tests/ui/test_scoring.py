@@ -44,6 +44,15 @@ def test_stop_ends_the_wait_at_once_and_the_work_at_its_next_stage(monkeypatch):
     assert reached == []
 
 
+def test_stop_before_the_start_means_no_start(monkeypatch):
+    def analyse(path, detectors, device, on_stage):
+        raise AssertionError("must not run")
+
+    run = run_with(monkeypatch, analyse)
+    run.stop()
+    assert list(run.stages()) == [] and run.result is None and run.fault is None
+
+
 def test_fault_is_kept_and_logged_without_the_file_name(monkeypatch, caplog):
     def analyse(path, detectors, device, on_stage):
         raise RuntimeError(f"cannot open {path}")
