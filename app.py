@@ -69,6 +69,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, help="port to listen on (default: the first free one from 7860)")
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser window")
     args = parser.parse_args(argv)
+    if not available():
+        print(
+            "app.py: no detector has its weights. Restore assets/checkpoints, or train with python -m training.train",
+            file=sys.stderr,
+        )
+        return 1
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # an orderly exit deletes the uploads
     app = create_app()
     try:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import detectors as core
 from ui import scoring, texts
@@ -69,3 +73,15 @@ def test_lent_gpu_gets_plain_values_only(monkeypatch):
     stages = []
     assert scoring.analyse("clip.mp4", ["a"], "auto", lambda *s: stages.append(s)) == {"ok": True}
     assert seen == [("clip.mp4", ["a"], "auto")] and stages == [(texts.GPU, 0.0)]
+
+
+def test_spaces_comes_before_torch_and_lends_the_gpu(tmp_path):
+    """With a stand-in for the package that Hugging Face Spaces installs."""
+    (tmp_path / "spaces.py").write_text(
+        "import sys\nassert 'torch' not in sys.modules, 'spaces must be imported before torch'\n"
+        "def GPU(function):\n    function.lent = True\n    return function\n"
+    )
+    root = Path(__file__).resolve().parents[2]
+    ask = "import app; from ui import scoring; assert scoring._granted.lent; assert scoring.on_lent_gpu()"
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{root}", "SPACES_ZERO_GPU": "1"}
+    subprocess.run([sys.executable, "-c", ask], env=environment, cwd=root, check=True, timeout=200)
