@@ -1,5 +1,10 @@
 """A file becomes a PreparedClip. Knows nothing of detectors."""
 
+import os
+
+# Before torch loads: its idle OpenMP threads would spin, and on two busy cores take 20 times the processor's time.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 from media.clip import (
     AUDIO_HZ,
     FACE_PX,

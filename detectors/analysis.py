@@ -1,0 +1,188 @@
+"""From a file to an answer: prepare once, score with each detector, decide, and say it in the JSON of scan.py."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from detectors.contract import Analysis, Detector, Thresholds, Verdict, Windows, WindowScores
+from detectors.segments import clip_score, mark_segments, mean_over_tracks
+from detectors.windows import cut_windows
+from media import ClipInfo, Finding, MediaError, OnStage, PreparedClip, prepare
+from media.quality import SHORTEST_S
+
+VERSION = "0.1.0"
+
+
+def analyse_clip(clip: PreparedClip, detector: Detector) -> Analysis:
+    """One detector on one prepared clip."""
+    begin = time.perf_counter()
+    windows = [] if clip.duration_s < SHORTEST_S else [w for w in cut_windows(clip, detector.spec) if _any(w)]
+    scores = tuple(detector.score(w) for w in windows)
+    thresholds = Thresholds(**detector.card["thresholds"])
+    modalities = {
+        "video": _highest(clip_score(s.video) for s in scores),  # the face that looks most manipulated decides
+        "audio": clip_score(mean_over_tracks(scores, "audio")) if scores else None,
+        "sync": _highest(clip_score(s.sync) for s in scores),
+    }
+    score = overall_score(scores, modalities)
+    return Analysis(
+        clip=clip.info, detector=detector.id, checkpoint=detector.card["checkpoint"],
+        provisional=detector.card["provisional"], score=score, **modalities, verdict=decide(score, thresholds),
+        segments=mark_segments(scores, thresholds, clip.duration_s) if scores else (), windows=scores,
+        findings=clip.quality.findings, thresholds=thresholds, seconds=time.perf_counter() - begin,
+    )
+
+
+def _any(windows: Windows) -> bool:
+    return bool(windows.has_face.any() or windows.has_audio.any())
+
+
+def _highest(scores) -> float | None:
+    return max((s for s in scores if s is not None), default=None)
+
+
+def overall_score(scores: Sequence[WindowScores], modalities: dict[str, float | None]) -> float | None:
+    """The detector's own whole-clip head where it has one, else the most suspicious modality."""
+    whole = _highest(clip_score(s.whole) for s in scores)
+    return whole if whole is not None else _highest(modalities.values())
+
+
+def decide(score: float | None, thresholds: Thresholds) -> Verdict:
+    if score is None:
+        return Verdict.CANNOT_EVALUATE
+    if score >= thresholds.manipulated:
+        return Verdict.MANIPULATED
+    return Verdict.SUSPICIOUS if score >= thresholds.suspicious else Verdict.NO_SIGNS
+
+
+def analyse(
+    path: str | Path,
+    detectors: Sequence[str] | None = None,
+    device: str = "auto",
+    on_stage: OnStage | None = None,
+) -> dict:
+    """The object that scan.py prints for one clip. A file that cannot be read gives the error form, no exception.
+
+    Raises: KeyError for an unknown detector id (the message lists the choices), ValueError for a bad device.
+    """
+    from detectors import load  # the registry imports this module's neighbours
+
+    begin = time.perf_counter()
+    chosen = [load(name, device) for name in dict.fromkeys(detectors or _all_ids())]
+    stage = _relay(on_stage, begin)
+    try:
+        clip = prepare(path, on_stage=lambda words, _: stage(words))
+    except MediaError as error:
+        return _error_form(path, error.finding)
+    prepared_s = time.perf_counter() - begin
+    analyses = []
+    for detector in chosen:
+        stage(f"Scoring with {detector.card['name']}")
+        analyses.append(analyse_clip(clip, detector))
+    answer = _answer(clip, analyses)
+    answer["timings_s"] = {
+        "prepare": round(prepared_s, 3),
+        **{a.detector: round(a.seconds, 3) for a in analyses},
+        "total": round(time.perf_counter() - begin, 3),
+    }
+    return answer
+
+
+def resolve_device(device: str) -> torch.device:
+    """ "auto" is the GPU when there is one.
+
+    Raises: ValueError for another word, or for cuda where there is none.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device is auto, cpu or cuda, not {device!r}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("There is no CUDA device here; use --device cpu.")
+    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _all_ids() -> list[str]:
+    from detectors import BUILDERS
+
+    return list(BUILDERS)
+
+
+def _relay(on_stage: OnStage | None, begin: float) -> Callable[[str], None]:
+    return lambda words: on_stage(words, time.perf_counter() - begin) if on_stage else None
+
+
+def _answer(clip: PreparedClip, analyses: Sequence[Analysis]) -> dict:
+    judged = [a for a in analyses if a.score is not None]
+    consensus = {name: _mean([v for a in analyses if (v := getattr(a, name)) is not None])
+                 for name in ("video", "audio", "sync")}
+    score = _mean([a.score for a in judged])
+    verdict = _majority([a.verdict for a in judged])
+    agree = sum(a.verdict == verdict for a in judged)
+    return {
+        "clip": Path(clip.info.path).name,
+        "sha256": clip.info.sha256,
+        "duration_s": round(clip.duration_s, 3),
+        "verdict": str(verdict),
+        "score": score,
+        "reasons": [str(r) for r in clip.quality.reasons],
+        "findings": [f.to_json() for f in clip.quality.findings],
+        "provisional": any(a.provisional for a in analyses),
+        "consensus": {**consensus, "agree": agree, "of": len(judged)},
+        "detectors": {a.detector: a.to_json() for a in analyses},
+        "media": _media_json(clip),
+        "telltale": VERSION,
+    }
+
+
+def _media_json(clip: PreparedClip) -> dict:
+    info: ClipInfo = clip.info
+    facts = {k: v for k, v in asdict(info).items() if k not in ("path", "sha256", "duration_s")}
+    return {
+        **facts,
+        "fps": None if info.fps is None else round(info.fps, 3),
+        "faces": [
+            {"track": t.track_id, "start_s": round(float(t.times_s[0]), 2), "end_s": round(float(t.times_s[-1]), 2),
+             "face_px": round(t.face_px)}
+            for t in clip.tracks
+        ],
+        "speech_s": [[round(start, 2), round(end, 2)] for start, end in clip.speech_s],
+        "measures": clip.quality.measures,
+    }
+
+
+def _error_form(path: str | Path, finding: Finding) -> dict:
+    return {
+        "clip": Path(path).name,
+        "sha256": None,
+        "duration_s": None,
+        "error": f"{finding.message} {finding.remedy}",
+        "verdict": str(Verdict.CANNOT_EVALUATE),
+        "score": None,
+        "reasons": [str(finding.reason)],
+        "findings": [finding.to_json()],
+        "provisional": False,
+        "consensus": {"video": None, "audio": None, "sync": None, "agree": 0, "of": 0},
+        "detectors": {},
+        "media": {},
+        "telltale": VERSION,
+        "timings_s": {},
+    }
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return round(sum(values) / len(values), 4) if values else None
+
+
+_SEVERITY = (Verdict.NO_SIGNS, Verdict.SUSPICIOUS, Verdict.MANIPULATED)
+
+
+def _majority(verdicts: Sequence[Verdict]) -> Verdict:
+    """The middle verdict by severity (the milder one of an even split): one alarm alone accuses nobody."""
+    if not verdicts:
+        return Verdict.CANNOT_EVALUATE
+    ranked = sorted(verdicts, key=_SEVERITY.index)
+    return ranked[(len(ranked) - 1) // 2]

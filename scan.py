@@ -1,0 +1,97 @@
+"""Telltale on the command line: any number of clips in, one JSON object per clip and line out.
+
+The numbers are those of the browser app: both call detectors.analyse. Exit status: 0 when every clip was
+answered, 3 when some could not be read, 2 for bad usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+from tqdm import tqdm
+
+from detectors import BUILDERS, CheckpointError, analyse, available, check_known, resolve_device
+
+SUFFIXES = {".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".3gp", ".mpg", ".mpeg", ".ts", ".flv", ".wmv",
+            ".wav", ".mp3", ".m4a", ".aac", ".flac", ".ogg", ".opus", ".amr"}
+
+
+def find_clips(arguments: Iterable[str]) -> list[Path]:
+    """Files as given; folders give the media files below them; globs that the shell left alone are expanded.
+
+    A name that matches nothing stays in the list: its line of output will say so.
+    """
+    clips: list[Path] = []
+    for argument in arguments:
+        path = Path(argument)
+        if path.is_dir():
+            clips += sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        elif not path.exists() and glob.has_magic(argument):
+            clips += [Path(p) for p in sorted(glob.glob(argument, recursive=True))] or [path]
+        else:
+            clips.append(path)
+    return list(dict.fromkeys(clips))
+
+
+def answers(clips: list[Path], detectors: list[str], device: str, jobs: int) -> Iterator[dict]:
+    """One answer per clip, in the order of the clips."""
+    work = partial(analyse, detectors=detectors, device=device)
+    if jobs == 1:
+        yield from map(work, clips)
+        return
+    # spawn: forked children of a process that has used torch or CUDA cannot use them
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        yield from pool.map(work, clips)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="scan.py", description=__doc__.splitlines()[0])
+    parser.add_argument("clips", nargs="+", metavar="CLIP", help="a video or sound file, a folder, or a glob")
+    parser.add_argument("--detectors", default="all", help=f"all, or a list with commas of: {', '.join(BUILDERS)}")
+    parser.add_argument("--json", type=Path, metavar="OUT.jsonl", help="write there instead of standard output")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="clips at the same time (default: 1)")
+    args = parser.parse_args(argv)
+    shipped = list(available())
+    chosen = shipped if args.detectors == "all" else [name.strip() for name in args.detectors.split(",")]
+    if args.jobs < 1:
+        parser.error("--jobs takes 1 or more")
+    try:
+        for name in chosen:
+            check_known(name)
+        resolve_device(args.device)
+    except (KeyError, ValueError) as error:
+        parser.error(str(error.args[0]))
+    clips = find_clips(args.clips)
+    if not clips:
+        parser.error("there is no video or sound file in the folders given")
+
+    unread = 0
+    try:
+        out = open(args.json, "w", encoding="utf-8") if args.json else sys.stdout  # noqa: SIM115 (may be stdout)
+    except OSError as error:
+        parser.error(f"{args.json} cannot be written: {error.strerror}")
+    try:
+        results = answers(clips, chosen, args.device, min(args.jobs, len(clips)))
+        for answer in tqdm(results, total=len(clips), unit="clip", disable=len(clips) == 1, file=sys.stderr):
+            unread += "error" in answer
+            print(json.dumps(answer), file=out, flush=True)
+    except CheckpointError as error:
+        print(f"scan.py: {error}", file=sys.stderr)
+        return 2
+    finally:
+        if args.json:
+            out.close()
+    return 3 if unread else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

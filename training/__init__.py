@@ -1,0 +1,1 @@
+"""Data sets, forgeries, recipes, training and evaluation: what produces the checkpoints in assets/."""

@@ -1,0 +1,199 @@
+"""Batches of windows from prepared samples: balanced by class, by source and by pair, degraded alike.
+
+Every batch has one presence of modalities ("picture", "sound" or "both"), because a missing modality is left out
+of the network, not filled with zeros.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from safetensors import safe_open
+from torch.utils.data import Dataset
+
+from detectors.contract import InputSpec
+from detectors.windows import fill
+from media import AUDIO_HZ
+from training.augment import degrade_faces, degrade_sound
+from training.forgeries import forge_faces
+from training.prepare import FRAMES_HZ
+
+LEAST_SPEECH_S = 0.5  # a sample with less voice does not teach about sound
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One prepared clip: its labels, and where its tensors lie."""
+
+    path: Path
+    family: str
+    method: str
+    source: str
+    identity: str
+    pair: str
+    video_fake: float
+    audio_fake: float
+    faces: int
+    samples: int
+    speech_s: float
+    duration_s: float
+    split: str
+    file: str
+
+    @property
+    def has_picture(self) -> bool:
+        return self.faces >= 1.5 * FRAMES_HZ and not np.isnan(self.video_fake)
+
+    @property
+    def has_sound(self) -> bool:
+        return self.speech_s >= LEAST_SPEECH_S and not np.isnan(self.audio_fake)
+
+
+def read_samples(folder: Path) -> list[Sample]:
+    """The usable samples of a folder that training.prepare wrote."""
+    lines = (json.loads(text) for text in (folder / "index.jsonl").read_text().splitlines())
+    names = Sample.__dataclass_fields__.keys() - {"path"}
+    return [
+        Sample(path=folder / "samples" / f"{line['sample']}.safetensors", **{name: line[name] for name in names})
+        for line in lines if "skipped" not in line
+    ]
+
+
+def split_sources(samples: list[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
+    """(training, development), disjoint by source and by pair: whole sources go to development."""
+    groups = sorted({s.source for s in samples})
+    rng = np.random.default_rng(seed)
+    chosen = set(rng.permutation(groups)[: round(share * len(groups))])
+    pairs = {s.pair for s in samples if s.source in chosen and s.pair}
+    held = [s.source in chosen or s.pair in pairs for s in samples]
+    return [s for s, h in zip(samples, held) if not h], [s for s, h in zip(samples, held) if h]
+
+
+def load_window(sample: Sample, spec: InputSpec, rng: np.random.Generator, picture: bool,
+                sound: bool) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """A random window: faces [frames, px, px, 3] uint8 and sound [samples] float32, from the same moment."""
+    with safe_open(sample.path, framework="np") as file:
+        start_s = rng.uniform(0, max(sample.duration_s - spec.window_s, 0.0))
+        faces = waveform = None
+        if picture:
+            times_s = file.get_tensor("times_s")
+            if times_s[-1] - times_s[0] < spec.window_s:
+                start_s = times_s[0]
+            span_s = min(spec.window_s, times_s[-1] - start_s + 1 / FRAMES_HZ)
+            if span_s < 0.6 * spec.window_s and times_s[-1] - times_s[0] > span_s:
+                start_s = max(times_s[-1] - spec.window_s, times_s[0])
+                span_s = min(spec.window_s, times_s[-1] - start_s + 1 / FRAMES_HZ)
+            wanted_s = start_s + np.arange(spec.frames) * span_s / spec.frames
+            rows = np.abs(times_s[None] - wanted_s[:, None]).argmin(axis=1)
+            stored = file.get_slice("faces")
+            faces = np.stack([_sized(stored[int(r):int(r) + 1][0], spec.face_px) for r in rows])
+        if sound:
+            stored = file.get_slice("waveform")
+            first = int(start_s * AUDIO_HZ)
+            first = max(min(first, sample.samples - spec.samples), 0)
+            waveform = stored[first:min(first + spec.samples, sample.samples)].astype(np.float32) / 32767
+            waveform = fill(waveform, spec.samples)
+    return faces, waveform
+
+
+def _sized(face: np.ndarray, side_px: int) -> np.ndarray:
+    return face if face.shape[0] == side_px else cv2.resize(face, (side_px, side_px), interpolation=cv2.INTER_AREA)
+
+
+class Batches(Dataset):
+    """Item n is training batch n: the same for the same seed, whatever was drawn before it (exact resume)."""
+
+    def __init__(self, samples: list[Sample], spec: InputSpec, *, size: int, seed: int, forged_share: float,
+                 presence: dict[str, float], steps: int, noise_dir: Path | None = None) -> None:
+        self.spec, self.size, self.seed, self.steps = spec, size, seed, steps
+        self.forged_share, self.presence = forged_share, presence
+        picture = [s for s in samples if s.has_picture]
+        sound = [s for s in samples if s.has_sound]
+        both = [s for s in picture if s.has_sound or (s.speech_s >= LEAST_SPEECH_S and s.samples)]
+        self.real = {
+            "picture": _by_source(s for s in picture if s.video_fake == 0),
+            "sound": _by_source(s for s in sound if s.audio_fake == 0),
+            "both": _by_source(s for s in both if s.video_fake == 0 and s.audio_fake == 0),
+        }
+        self.fake = {
+            "picture": _by_source(s for s in picture if s.video_fake == 1),
+            "sound": _by_source(s for s in sound if s.audio_fake == 1),
+            "both": _by_source(s for s in both if 1 in (s.video_fake, s.audio_fake)),
+        }
+        self.partners: dict[str, list[Sample]] = defaultdict(list)
+        for s in picture:
+            if s.pair and s.video_fake == 0:
+                self.partners[s.pair].append(s)
+        self._noise_dir = noise_dir
+        self._noises: list[np.ndarray] | None = None
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitem__(self, step: int) -> dict[str, torch.Tensor | None]:
+        """video (B, T, 3, H, W) uint8 or None, audio (B, samples) or None, video_fake (B,), audio_fake (B,)."""
+        rng = np.random.default_rng((self.seed, step))
+        kind = rng.choice(list(self.presence), p=np.array(list(self.presence.values())))
+        rows = self._draw(kind, rng)
+        picture, sound = kind in ("picture", "both"), kind in ("sound", "both")
+        videos, audios, labels = [], [], []
+        for sample, forge in rows:
+            faces, waveform = load_window(sample, self.spec, rng, picture, sound)
+            video_fake = sample.video_fake
+            if forge:
+                donor = None
+                if rng.random() < 0.35:
+                    donor = load_window(_pick(self.real["picture"], rng), self.spec, rng, True, False)[0]
+                faces, video_fake = forge_faces(faces, rng, donor), 1.0
+            if picture:
+                videos.append(degrade_faces(faces, rng))
+            if sound:
+                audios.append(degrade_sound(waveform, rng, self._load_noises()))
+            labels.append((video_fake if picture else np.nan, sample.audio_fake if sound else np.nan))
+        video_fake, audio_fake = torch.tensor(labels, dtype=torch.float32).unbind(1)
+        return {
+            "video": torch.from_numpy(np.stack(videos)).permute(0, 1, 4, 2, 3) if picture else None,
+            "audio": torch.from_numpy(np.stack(audios)) if sound else None,
+            "video_fake": video_fake, "audio_fake": audio_fake,
+        }
+
+    def _draw(self, kind: str, rng: np.random.Generator) -> list[tuple[Sample, bool]]:
+        """Half genuine, half fake. Forged ones come from the genuine clips of the same batch, and a published
+        fake brings the genuine clip of its pair where there is one: the batch compares like with like."""
+        half = self.size // 2
+        forged = round(half * self.forged_share) if kind != "sound" else 0
+        fakes = [_pick(self.fake[kind], rng) for _ in range(half - forged)]
+        reals: list[Sample] = []
+        if kind == "picture":
+            reals = [partners[rng.integers(len(partners))] for s in fakes if (partners := self.partners.get(s.pair))]
+        reals += [_pick(self.real[kind], rng) for _ in range(half - len(reals))]
+        originals = [reals[i] for i in rng.permutation(half)[:forged]]
+        return [(s, False) for s in reals + fakes] + [(s, True) for s in originals]
+
+    def _load_noises(self) -> list[np.ndarray]:
+        if self._noises is None:
+            from media import prepare
+
+            paths = sorted(self._noise_dir.glob("*.ogg")) if self._noise_dir else []
+            self._noises = [prepare(p).waveform for p in paths]
+        return self._noises
+
+
+def _by_source(samples) -> list[list[Sample]]:
+    groups: dict[str, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        groups[sample.source].append(sample)
+    return [groups[name] for name in sorted(groups)]
+
+
+def _pick(groups: list[list[Sample]], rng: np.random.Generator) -> Sample:
+    """A source with the square root of its size as weight (neither one page nor one clip dominates), then a clip."""
+    weights = np.sqrt([len(g) for g in groups])
+    group = groups[rng.choice(len(groups), p=weights / weights.sum())]
+    return group[rng.integers(len(group))]
