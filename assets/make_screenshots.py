@@ -19,8 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 OUT = ROOT / "assets" / "screenshots"
 SHOTS = (  # file, width, height, theme, whole page
-    ("result.png", 1440, 1270, "light", False),
-    ("result-dark.png", 1440, 1270, "dark", False),
+    ("result.png", 1440, 1400, "light", False),
+    ("result-dark.png", 1440, 1400, "dark", False),
     ("phone.png", 390, 844, "light", True),
 )
 

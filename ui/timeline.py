@@ -10,7 +10,7 @@ from ui import texts
 from ui.markup import clock, escape
 from ui.result import MODALITIES, detector_name, judged_windows, lanes, part_name, several_faces, unbroken
 
-MAX_TICKS = 9  # each is a button of at least 24 px, on a phone too
+MAX_TICKS = 7  # each is a button with its time on it, on a phone too
 STEPS_S = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300)
 
 # Moves the player to a pressed button's time. Clicks are taken at the container, which outlives every new content.
