@@ -12,6 +12,8 @@ from av.stream import Disposition
 from media.clip import Reason
 from media.limits import FORMATS, PROTOCOLS, Limits, refusal
 
+# Their headers state how long the clip is. Of the others (MP3, AAC, MPEG-TS) FFmpeg guesses it from what is there.
+_STATE_DURATION = {"mov", "matroska", "avi", "flv", "asf", "wav", "flac"}
 _ANOTHER_COPY = "Try the original file, or another download of it."
 
 
@@ -76,6 +78,14 @@ def audio_stream(container: av.container.InputContainer) -> av.AudioStream | Non
     streams = [s for s in container.streams.audio if s.codec_context is not None]
     defaults = [s for s in streams if s.disposition & Disposition.default]
     return next(iter(defaults or streams), None)
+
+
+def announced_end_s(container: av.container.InputContainer, streams: list[av.stream.Stream]) -> float:
+    """Where the header says that these streams end, on the file's own clock; 0 where it does not say."""
+    if container.format.name.split(",")[0] not in _STATE_DURATION:
+        return 0.0
+    ends_s = [float(s.duration * s.time_base) if s.duration is not None else float("inf") for s in streams]
+    return min(max(ends_s), (container.duration or 0) / av.time_base)  # another stream, such as captions, may be longer
 
 
 def check_header(container: av.container.InputContainer, limits: Limits) -> None:

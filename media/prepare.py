@@ -18,7 +18,15 @@ import numpy as np
 from cachetools import TTLCache
 
 from media.clip import FACE_PX, GRID_HZ, LIPS_PX, ClipInfo, FaceTrack, PreparedClip, Reason
-from media.container import audio_stream, check_file, check_header, open_container, sha256_of, video_stream
+from media.container import (
+    announced_end_s,
+    audio_stream,
+    check_file,
+    check_header,
+    open_container,
+    sha256_of,
+    video_stream,
+)
 from media.crops import CropRoll, Picture, display_size, face_and_lips
 from media.faces import DETECT_HZ, DETECT_LONG_PX, LOOKAHEAD_S, FaceFollower
 from media.limits import Limits, refusal
@@ -62,7 +70,8 @@ def prepare(path: str | Path, *, on_stage: OnStage | None = None, limits: Limits
     stage("Listening for a voice")
     waveform = decoded.waveform
     speech_s = find_speech(waveform) if waveform is not None and len(waveform) >= 512 else ()
-    quality = judge_quality(info, decoded.tracks, decoded.faces, waveform, speech_s, decoded.errors, decoded.lost)
+    quality = judge_quality(info, decoded.tracks, decoded.faces, waveform, speech_s, decoded.errors, decoded.lost,
+                            decoded.announced_s)
     clip = PreparedClip(
         info, decoded.tracks, decoded.faces, decoded.lips, waveform, speech_s, quality,
         {"decode_and_faces": decode_end - begin, "sound_and_quality": time.perf_counter() - decode_end},
@@ -96,6 +105,7 @@ class _Decoder:
         self._pixel_aspect = 1.0
         self.errors = 0
         self.lost: frozenset[str] = frozenset()  # "video", "audio": announced, but nothing of it could be decoded
+        self.announced_s = 0.0  # the header's word on the clip's duration, where the data ends before it
 
     def run(self) -> _Decoder:
         with open_container(self._path) as container:
@@ -111,6 +121,9 @@ class _Decoder:
                 self._pixel_aspect = float(video.sample_aspect_ratio or 1)
             self._decode(container, streams, zero_s)
             self._finish(container, video, audio)
+            announced_s = announced_end_s(container, streams) - max(zero_s, 0.0)
+            if announced_s - self.info.duration_s > self._longest_step_s():  # the last picture may be shown that long
+                self.announced_s = announced_s
         return self
 
     def _decode(self, container: av.container.InputContainer, streams: list, zero_s: float) -> None:
@@ -160,6 +173,9 @@ class _Decoder:
     def _typical_step_s(self) -> float:
         times = self._frame_times
         return float(np.clip((times[-1] - times[0]) / (len(times) - 1), 1e-3, 1.0)) if len(times) > 1 else 0.04
+
+    def _longest_step_s(self) -> float:
+        return float(np.diff(self._frame_times).max(initial=0.0))
 
     def _emit_held(self, until_s: float) -> None:
         picture = self._held[1]

@@ -13,6 +13,8 @@ from media.sound import level_dbfs, speech_to_noise_db
 SHORTEST_S = 1.0
 SHORTEST_TRACK_S = 0.6
 SMALLEST_FACE_PX = 36  # width in the clip's display pixels; below it a mouth is some 12 pixels wide
+LEAST_EXTENT = 0.9  # share of the announced duration that must be there...
+SHORT_BY_S = 0.2  # ...unless no more than this is missing
 LEAST_COVERAGE = 0.8
 DARKEST = 40.0  # mean luma of the face crop, 0..255
 LEAST_SHARPNESS = 12.0  # variance of the Laplacian of the face crop
@@ -31,16 +33,22 @@ def judge_quality(
     speech_s: tuple[tuple[float, float], ...],
     decode_errors: int,
     lost: frozenset[str] = frozenset(),
+    announced_s: float = 0.0,
 ) -> Quality:
-    """`lost` names the modalities that the file announces but of which nothing could be decoded."""
+    """`lost` names the modalities that the file announces but of which nothing could be decoded; `announced_s` is
+    the duration that its header states (0: it does not)."""
     findings: list[Finding] = []
     measures: dict[str, float] = {"duration_s": info.duration_s}
+    missing = []
     if decode_errors:
         measures["decode_errors"] = decode_errors
-        findings.append(Finding(
-            Reason.PARTLY_DECODED, f"{decode_errors} parts of the file could not be decoded and were left out.",
-            "Try the original file, or another download of it.",
-        ))
+        missing.append(f"{decode_errors} parts of the file could not be decoded and were left out.")
+    if info.duration_s < min(LEAST_EXTENT * announced_s, announced_s - SHORT_BY_S):
+        measures["announced_s"] = announced_s
+        missing.append(f"The file says {announced_s:.1f} s, {info.duration_s:.1f} s could be decoded.")
+    if missing:
+        findings.append(Finding(Reason.PARTLY_DECODED, " ".join(missing),
+                                "Try the original file, or another download of it."))
     if info.duration_s < SHORTEST_S:
         findings.append(Finding(
             Reason.TOO_SHORT, f"The clip lasts {info.duration_s:.2f} s; at least {SHORTEST_S:.0f} s are needed.",

@@ -126,6 +126,19 @@ def test_silence_is_called_silence(corpus):
     assert Reason.SILENT in prepare(corpus["silent_audio"]).quality.reasons
 
 
+def test_opposite_phase_is_not_called_silence(corpus):
+    clip = prepare(corpus["opposite_phase"])
+    assert Reason.SILENT not in clip.quality.reasons
+    assert clip.quality.measures["level_dbfs"] == pytest.approx(-21.07, abs=0.1)  # a sine of FFmpeg's amplitude 1/8
+
+
+@pytest.mark.parametrize("case_id, extent_s", [("cut_at_50_percent", 0.4), ("cut_mkv", 0.5)])
+def test_a_file_that_ends_early_says_how_much_is_missing(corpus, case_id, extent_s):
+    [finding] = [f for f in prepare(corpus[case_id]).quality.findings if f.reason is Reason.PARTLY_DECODED]
+    assert f"The file says 1.2 s, {extent_s} s could be decoded." in finding.message
+    assert not finding.blocks
+
+
 def test_lying_duration_is_corrected_by_decoding(corpus):
     try:
         clip = prepare(corpus["says_nothing"])
