@@ -232,7 +232,7 @@ class _Decoder:
         )
         kept = sorted(
             (i for i, rolls in self._rolls.items() if len(rolls.times_s) >= SHORTEST_TRACK_S * GRID_HZ
-             or len(rolls.times_s) >= 0.8 * len(times)),
+             or len(rolls.times_s) >= 0.8 * self._next_grid),  # or most of a very short clip
             key=lambda i: -len(self._rolls[i].times_s),
         )
         finished = [self._rolls[i].finish(new_id) for new_id, i in enumerate(kept)]
