@@ -36,6 +36,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -171,19 +172,33 @@ class DropPath(nn.Module):
 
 
 class DilatedDepthwise(nn.Conv2d):
-    """Depthwise 7 x 7, dilation 3, same size. (N,C,H,W) -> (N,C,H,W).
+    """Depthwise 7 x 7, dilation 3, same size. (N,C,H,W) -> (N,C,H,W). The same sums, in the form that CPUs do fast.
 
-    Dilation 3 never mixes pixels whose coordinates differ modulo 3, so the map is 9 interleaved maps under an
-    undilated kernel. CPUs have a fast kernel for that one: the same sums, 5 times sooner on the largest maps.
+    Dilation 3 never mixes pixels whose coordinates differ modulo 3, so a large map is 9 interleaved maps under an
+    undilated kernel: 5 times sooner. A small map is one H·W x H·W matrix per channel: the backward pass of a
+    convolution over thousands of 4 x 4 maps took a third of a training step.
     """
+
+    SMALL = 14 * 14  # pixels
 
     def __init__(self, dim: int):
         super().__init__(dim, dim, 7, padding=9, dilation=3, groups=dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        N, C, H, W = x.shape
         if x.device.type != "cpu":
             return super().forward(x)
+        return self._as_matrix(x) if x.shape[2] * x.shape[3] <= self.SMALL else self._interleaved(x)
+
+    def _as_matrix(self, x: Tensor) -> Tensor:
+        N, C, H, W = x.shape
+        taps = F.pad(self.weight.flatten(1), (0, 1))  # C 50: the last is 0, for pixels out of the kernel's reach
+        matrix = taps[:, _tap_of(H, W)]  # C HW(in) HW(out)
+        flat = x.flatten(2).transpose(0, 1)  # C N HW
+        out = torch.baddbmm(self.bias.view(C, 1, 1), flat, matrix)  # C N HW
+        return out.transpose(0, 1).reshape(N, C, H, W)
+
+    def _interleaved(self, x: Tensor) -> Tensor:
+        N, C, H, W = x.shape
         h, w = -(-H // 3), -(-W // 3)
         x = F.pad(x, (0, 3 * w - W, 0, 3 * h - H)).permute(0, 2, 3, 1)  # N 3h 3w C
         x = x.unflatten(1, (h, 3)).unflatten(3, (w, 3))  # N h 3 w 3 C
@@ -191,6 +206,15 @@ class DilatedDepthwise(nn.Conv2d):
         x = F.conv2d(x, self.weight, self.bias, padding=3, groups=C)
         x = x.permute(0, 2, 3, 1).unflatten(0, (N, 3, 3)).permute(0, 3, 1, 4, 2, 5)  # N h 3 w 3 C
         return x.reshape(N, 3 * h, 3 * w, C)[:, :H, :W].permute(0, 3, 1, 2)
+
+
+@lru_cache(maxsize=32)
+def _tap_of(height: int, width: int) -> Tensor:
+    """(HW, HW) int64: which of the 49 taps takes input pixel (row) to output pixel (column); 49 where none does."""
+    y, x = torch.arange(height).repeat_interleave(width), torch.arange(width).repeat(height)
+    dy, dx = y[:, None] - y, x[:, None] - x
+    reached = (dy % 3 == 0) & (dx % 3 == 0) & (dy.abs() <= 9) & (dx.abs() <= 9)
+    return torch.where(reached, (dy // 3 + 3) * 7 + dx // 3 + 3, 49)
 
 
 class MixDown(nn.Conv1d):

@@ -14,12 +14,13 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from safetensors.numpy import load_file
 from tqdm import tqdm
 
-from detectors import BUILDERS, Detector, Windows, analyse_clip, load
+from detectors import BUILDERS, Detector, Windows, WindowScores, analyse_clip, load
 from detectors.segments import clip_score
 from detectors.windows import fill, window_starts
 from media import AUDIO_HZ, MediaError, forget, prepare
@@ -53,19 +54,14 @@ class Row:
         return max(known) if known else None
 
 
-def clip_scores(detector: Detector, samples: Iterable[Sample], windows: int | None = None) -> list[tuple]:
-    """(sample, video score, audio score) from prepared samples, for use while training.
+def window_scores(detector: Detector, samples: Iterable[Sample],
+                  windows: int | None = None) -> list[tuple[Sample, WindowScores]]:
+    """Scores of prepared samples, for use while training and calibrating.
 
     `windows` limits each clip to that many, evenly spread. Not the app's path: no quality gate, one face.
     """
-    scored = []
-    for sample in samples:
-        cut = _sample_windows(sample, detector, windows)
-        if cut is None:
-            continue
-        scores = detector.score(cut)
-        scored.append((sample, clip_score(scores.video), clip_score(scores.audio)))
-    return scored
+    cut = ((sample, _sample_windows(sample, detector, windows)) for sample in samples)
+    return [(sample, detector.score(part)) for sample, part in cut if part is not None]
 
 
 def _sample_windows(sample: Sample, detector: Detector, limit: int | None) -> Windows | None:
@@ -73,8 +69,6 @@ def _sample_windows(sample: Sample, detector: Detector, limit: int | None) -> Wi
     picture, sound = sample.has_picture, sample.has_sound
     if not (picture or sound):
         return None
-    import cv2
-
     tensors = load_file(sample.path)
     starts = window_starts(sample.duration_s, spec)
     if limit and len(starts) > limit:
@@ -94,13 +88,13 @@ def _sample_windows(sample: Sample, detector: Detector, limit: int | None) -> Wi
     return Windows(starts, ends, faces, np.full(n, picture), audio, np.full(n, sound))
 
 
-def modality_auc(scored: list[tuple]) -> dict[str, float]:
+def modality_auc(scored: list[tuple[Sample, WindowScores]]) -> dict[str, float]:
     """AUC of the picture and of the sound score over clips whose label is known."""
     result = {}
-    for place, name in ((1, "video"), (2, "audio")):
-        pairs = [(s[place], getattr(s[0], f"{name}_fake")) for s in scored if s[place] is not None]
-        pairs = [(score, label) for score, label in pairs if not np.isnan(label)]
-        score, fake = (np.array(column, float) for column in zip(*pairs)) if pairs else (np.zeros(0), np.zeros(0))
+    for name in ("video", "audio"):
+        rows = [(clip_score(getattr(scores, name)), getattr(sample, f"{name}_fake")) for sample, scores in scored]
+        rows = [(score, label) for score, label in rows if score is not None and not np.isnan(label)]
+        score, fake = np.array(rows, float).reshape(-1, 2).T
         result[name] = auc(score, fake)
     return result
 

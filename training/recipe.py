@@ -18,6 +18,18 @@ class Presence(BaseModel):
     both: float = Field(ge=0)
 
 
+class Losses(BaseModel):
+    """Weights of the SS-AVD terms: detectors.ss_avd.LossWeights."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    smoothing: float = Field(ge=0, lt=1)
+    margin: float
+    contrast: float = Field(ge=0)
+    shuffle: float = Field(ge=0)
+    style: float = Field(ge=0)
+    adversarial: float = Field(ge=0)
+
+
 class Recipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     detector: Literal["ss_avd"]
@@ -33,6 +45,8 @@ class Recipe(BaseModel):
     final_rate: float = Field(ge=0, le=1)
     ema_decay: float = Field(ge=0, lt=1)
     clip_norm: float = Field(gt=0)
+    train_filters: bool  # False keeps the sinc filter bank and its norm as they start: a third of the cost of sound
+    losses: Losses
     evaluate_every: int = Field(gt=0)
     save_every_s: float = Field(gt=0)
     threads: int = Field(gt=0)

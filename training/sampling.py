@@ -107,11 +107,12 @@ def _sized(face: np.ndarray, side_px: int) -> np.ndarray:
 
 
 class Batches(Dataset):
-    """Item n is training batch n: the same for the same seed, whatever was drawn before it (exact resume)."""
+    """Item n is the batch of rank n % ranks at step n // ranks: the same for the same seed, whatever was drawn
+    before it (exact resume). All ranks of a step get the same presence, so that none waits for the others."""
 
     def __init__(self, samples: list[Sample], spec: InputSpec, *, size: int, seed: int, forged_share: float,
-                 presence: dict[str, float], steps: int, noise_dir: Path | None = None) -> None:
-        self.spec, self.size, self.seed, self.steps = spec, size, seed, steps
+                 presence: dict[str, float], steps: int, ranks: int = 1, noise_dir: Path | None = None) -> None:
+        self.spec, self.size, self.seed, self.steps, self.ranks = spec, size, seed, steps, ranks
         self.forged_share, self.presence = forged_share, presence
         picture = [s for s in samples if s.has_picture]
         sound = [s for s in samples if s.has_sound]
@@ -134,12 +135,13 @@ class Batches(Dataset):
         self._noises: list[np.ndarray] | None = None
 
     def __len__(self) -> int:
-        return self.steps
+        return self.steps * self.ranks
 
-    def __getitem__(self, step: int) -> dict[str, torch.Tensor | None]:
+    def __getitem__(self, item: int) -> dict[str, torch.Tensor | None]:
         """video (B, T, 3, H, W) uint8 or None, audio (B, samples) or None, video_fake (B,), audio_fake (B,)."""
-        rng = np.random.default_rng((self.seed, step))
-        kind = rng.choice(list(self.presence), p=np.array(list(self.presence.values())))
+        kinds = np.random.default_rng((self.seed, item // self.ranks))
+        kind = kinds.choice(list(self.presence), p=np.array(list(self.presence.values())))
+        rng = np.random.default_rng((self.seed, 1, item))
         rows = self._draw(kind, rng)
         picture, sound = kind in ("picture", "both"), kind in ("sound", "both")
         videos, audios, labels = [], [], []

@@ -1,6 +1,7 @@
 """One detector, trained from prepared samples. Resumes by step; writes a checkpoint with its card.
 
     python -m training.train training/recipes/ss_avd.yaml --samples SAMPLES [--out runs/ss_avd] [--resume]
+    torchrun --nproc-per-node 2 -m training.train ...    (several processes: each takes its own batches)
 """
 
 from __future__ import annotations
@@ -10,17 +11,19 @@ import csv
 import ctypes
 import ctypes.util
 import json
+import os
 import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from torch.utils.data import DataLoader, Subset
 
 from detectors.checkpoint import save_checkpoint
-from detectors.ss_avd import SHIPPED, SHIPPED_SPEC, SSAVD, SSAVDDetector, ss_avd_loss
-from training.evaluate import clip_scores, modality_auc
+from detectors.ss_avd import SHIPPED, SHIPPED_SPEC, SSAVD, LossWeights, SSAVDDetector, ss_avd_loss
+from training.evaluate import modality_auc, window_scores
 from training.recipe import Recipe, read_recipe
 from training.sampling import Batches, read_samples, split_sources
 
@@ -28,18 +31,23 @@ from training.sampling import Batches, read_samples, split_sources
 def train(recipe: Recipe, samples_dir: Path, out: Path, resume: bool, noise_dir: Path | None = None) -> dict:
     torch.set_num_threads(recipe.threads)
     _keep_freed_memory()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    rank, ranks = _join()
+    device = torch.device(f"cuda:{rank % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu")
     out.mkdir(parents=True, exist_ok=True)
 
     learn, dev = split_sources([s for s in read_samples(samples_dir) if s.split == "train"],
                                recipe.dev_share, recipe.seed)
     batches = Batches(learn, SHIPPED_SPEC, size=recipe.batch, seed=recipe.seed, forged_share=recipe.forged_share,
-                      presence=recipe.presence.model_dump(), steps=recipe.steps, noise_dir=noise_dir)
+                      presence=recipe.presence.model_dump(), steps=recipe.steps,
+                      ranks=ranks, noise_dir=noise_dir)
     torch.manual_seed(recipe.seed)
     model = SSAVD(SHIPPED, style_heads=True).to(device)
+    model.front_end.requires_grad_(recipe.train_filters)
+    weights = LossWeights(**recipe.losses.model_dump())
     ema = SSAVD(SHIPPED, style_heads=True).to(device)
     ema.load_state_dict(model.state_dict())
-    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     step, best_auc = 0, 0.0
     last = out / "last.pt"
     if resume and last.is_file():
@@ -49,9 +57,9 @@ def train(recipe: Recipe, samples_dir: Path, out: Path, resume: bool, noise_dir:
         optimizer.load_state_dict(state["optimizer"])
         step, best_auc = state["step"], state["best_auc"]
 
-    loader = iter(DataLoader(Subset(batches, range(step, recipe.steps)), batch_size=None, num_workers=1,
-                             prefetch_factor=4))
-    log = _Log(out / "log.csv", resume)
+    mine = range(step * ranks + rank, recipe.steps * ranks, ranks)
+    loader = iter(DataLoader(Subset(batches, mine), batch_size=None, num_workers=1, prefetch_factor=4))
+    log = _Log(out / "log.csv", resume) if rank == 0 else None
     begin, saved = time.perf_counter(), time.perf_counter()
     waited_s, first_step = 0.0, step
     while step < recipe.steps:
@@ -60,22 +68,27 @@ def train(recipe: Recipe, samples_dir: Path, out: Path, resume: bool, noise_dir:
         waited_s += time.perf_counter() - asked
 
         # Every step seeds its own shuffles and dropped paths, so that a resumed run repeats what would have been.
-        torch.manual_seed(recipe.seed * 1_000_003 + step)
+        torch.manual_seed((recipe.seed * 1_000_003 + step) * ranks + rank)
         for group in optimizer.param_groups:
             group["lr"] = recipe.rate_at(step)
         model.train()
         video = None if batch["video"] is None else batch["video"].to(device).float() / 255
         audio = None if batch["audio"] is None else batch["audio"].to(device)
-        loss, parts = ss_avd_loss(model(video, audio), batch["video_fake"].to(device), batch["audio_fake"].to(device))
+        loss, parts = ss_avd_loss(model(video, audio), batch["video_fake"].to(device), batch["audio_fake"].to(device),
+                                  weights)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
+        if ranks > 1:
+            _average_gradients(trained, ranks)
+        torch.nn.utils.clip_grad_norm_(trained, recipe.clip_norm)
         optimizer.step()
         step += 1
         _follow(ema, model, min(recipe.ema_decay, step / (step + 10)))
 
+        if rank:
+            continue
         elapsed_s = time.perf_counter() - begin
-        done = step - first_step
+        done = (step - first_step) * ranks
         if step % 10 == 0:
             log.write(step, loss=loss.item(), **{k: v.item() for k, v in parts.items() if k in ("video", "audio")},
                       samples_per_s=done * recipe.batch / elapsed_s, data_wait_share=waited_s / elapsed_s)
@@ -83,7 +96,7 @@ def train(recipe: Recipe, samples_dir: Path, out: Path, resume: bool, noise_dir:
             card = {"architecture": asdict(SHIPPED), "input_spec": asdict(SHIPPED_SPEC), "recipe": recipe.model_dump(),
                     "step": step}
             detector = SSAVDDetector(ema, card, SHIPPED_SPEC, device)
-            measured = modality_auc(clip_scores(detector, dev, windows=1))
+            measured = modality_auc(window_scores(detector, dev, windows=1))
             dev_auc = (measured["video"] + measured["audio"]) / 2
             log.write(step, dev_video_auc=measured["video"], dev_audio_auc=measured["audio"])
             if dev_auc > best_auc:
@@ -96,8 +109,27 @@ def train(recipe: Recipe, samples_dir: Path, out: Path, resume: bool, noise_dir:
             last.with_suffix(".partial").rename(last)
     elapsed_s = max(time.perf_counter() - begin, 1e-9)
     return {"best_val_auc": round(best_auc, 4), "steps": step,
-            "samples_per_s": round((step - first_step) * recipe.batch / elapsed_s, 2),
+            "samples_per_s": round((step - first_step) * ranks * recipe.batch / elapsed_s, 2),
             "data_wait_share": round(waited_s / elapsed_s, 3)}
+
+
+def _join() -> tuple[int, int]:
+    """(rank, ranks) of this process: torchrun's, else (0, 1)."""
+    if "WORLD_SIZE" not in os.environ:
+        return 0, 1
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    return dist.get_rank(), dist.get_world_size()
+
+
+def _average_gradients(parameters: list[torch.nn.Parameter], ranks: int) -> None:
+    """One all-reduce of all gradients; a missing one (its modality is not in the batch) counts as zero."""
+    grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    flat = torch.cat([g.flatten() for g in grads]) / ranks
+    dist.all_reduce(flat)
+    for p, mean in zip(parameters, flat.split([p.numel() for p in parameters])):
+        if p.grad is not None:
+            p.grad.copy_(mean.view_as(p))
 
 
 def _keep_freed_memory() -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import pytest
+from find_browser import chromium_on_path
 
 ARGS = [
     "--no-sandbox",
@@ -21,7 +21,6 @@ ARGS = [
     "--use-fake-device-for-media-stream",  # a green picture and a beep, for the recording test
     "--use-fake-ui-for-media-stream",
 ]
-NAMES = ("chromium", "chromium-browser", "google-chrome")
 MUST_HAVE = os.environ.get("CI") == "true" or os.environ.get("TELLTALE_REQUIRE_BROWSER") == "1"
 ANSWER_MS = 180_000  # two shared processor cores, first run loads the models
 
@@ -66,8 +65,7 @@ def browser():
         from playwright.sync_api import Error, sync_playwright
     except ImportError:
         _without_browser("playwright is not installed (pip install -r requirements-dev.txt)")
-    given = os.environ.get("TELLTALE_CHROMIUM")
-    path = given or next(filter(None, map(shutil.which, NAMES)), None)
+    path = chromium_on_path()
     with sync_playwright() as playwright:
         try:
             # Without a path: Playwright's own chromium, where `playwright install chromium` put one.

@@ -1,0 +1,19 @@
+# Wraps python3 -m venv and pip; README.md gives the same lines for who has no make.
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?=
+
+.PHONY: setup app test
+setup: .venv/installed
+
+.venv/installed: requirements.txt requirements-train.txt requirements-dev.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+app: setup
+	$(BIN)/python app.py $(ARGS)
+
+test: setup
+	$(BIN)/python tests/browser/find_browser.py
+	$(BIN)/python -m pytest $(ARGS)

@@ -1,0 +1,114 @@
+"""Preparing a clip, beside a naive pipeline and beside bare decoding, in one run on one machine.
+
+    python -m benchmarks.prepare [--clip CLIP] [--seconds 10] [--repeats 3] [--naive-seconds 2] [--json]
+
+Naive: moviepy decodes every frame and MTCNN (its defaults) looks for faces on every full frame. It takes minutes,
+so it is timed on the first --naive-seconds of the clip and scaled to the whole; its cost per frame is constant.
+Without --clip, a 720p clip is made from a demo clip.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+
+from media import forget, prepare
+
+DEMO = Path(__file__).resolve().parent.parent / "assets" / "examples" / "unaltered_face_borrowed_voice.mp4"
+
+
+def make_720p(path: Path, seconds: float) -> None:
+    """The demo clip enlarged to 1280 x 720 and looped, H.264 with AAC at 25 fps."""
+    from moviepy import VideoFileClip, afx, vfx
+
+    with VideoFileClip(str(DEMO)) as clip:
+        long = clip.resized((1280, 720)).with_effects([vfx.Loop(duration=seconds)])
+        sound = clip.audio.with_effects([afx.AudioLoop(duration=seconds)])
+        long.with_audio(sound).write_videofile(str(path), fps=25, codec="libx264", audio_codec="aac", logger=None,
+                                               temp_audiofile_path=str(path.parent))
+
+
+def decode_bare(path: Path) -> int:
+    """Decode all pictures and all sound and use nothing of it: the floor."""
+    with av.open(str(path)) as container:
+        container.streams.video[0].thread_type = "AUTO"
+        return sum(len(packet.decode()) for packet in container.demux())
+
+
+def prepare_naively(path: Path, seconds: float) -> int:
+    """What a straightforward pipeline does: moviepy frames, MTCNN with its defaults on every one."""
+    from facenet_pytorch import MTCNN
+    from moviepy import VideoFileClip
+
+    finder = MTCNN(keep_all=True)
+    found = 0
+    with VideoFileClip(str(path)) as clip:
+        for frame in clip.subclipped(0, seconds).iter_frames():
+            boxes, _, _ = finder.detect(np.ascontiguousarray(frame), landmarks=True)
+            found += boxes is not None
+        clip.audio.to_soundarray(fps=16_000)
+    return found
+
+
+def timed(work: Callable[[], object], repeats: int) -> float:
+    """Median seconds."""
+    spent = []
+    for _ in range(repeats):
+        begin = time.perf_counter()
+        work()
+        spent.append(time.perf_counter() - begin)
+    return statistics.median(spent)
+
+
+def prepare_afresh(path: Path) -> None:
+    forget()
+    prepare(path)
+
+
+def measure(path: Path, repeats: int, naive_s: float) -> dict:
+    forget()
+    clip = prepare(path)  # also loads the models: the figures are those after the first run
+    decode = timed(lambda: decode_bare(path), repeats)
+    ours = timed(lambda: prepare_afresh(path), repeats)
+    part_s = min(naive_s, clip.duration_s)
+    naive = timed(lambda: prepare_naively(path, part_s), 1) * clip.duration_s / part_s
+    return {
+        "duration_s": round(clip.duration_s, 2), "width_px": clip.info.width_px, "height_px": clip.info.height_px,
+        "decode_s": round(decode, 3), "prepare_s": round(ours, 3), "naive_s": round(naive, 2),
+        "vs_naive": round(ours / naive, 4), "vs_decode": round(ours / decode, 2),
+    }
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.prepare", description=__doc__.splitlines()[0])
+    parser.add_argument("--clip", type=Path)
+    parser.add_argument("--seconds", type=float, default=10.0, help="length of the clip that is made")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--naive-seconds", type=float, default=2.0)
+    parser.add_argument("--json", action="store_true", help="print the figures as one JSON line, last")
+    args = parser.parse_args(argv)
+    if args.clip and not args.clip.is_file():
+        parser.error(f"{args.clip} is not a file")
+    with tempfile.TemporaryDirectory(prefix="telltale-") as folder:
+        path = args.clip or Path(folder) / "720p.mp4"
+        if not args.clip:
+            make_720p(path, args.seconds)
+        figures = measure(path, args.repeats, args.naive_seconds)
+    for key, value in figures.items():
+        print(f"{key:12} {value}")
+    if args.json:
+        print(json.dumps(figures))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

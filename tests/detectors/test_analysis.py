@@ -1,0 +1,100 @@
+"""From a clip to an answer: verdicts, consensus, abstention, and the shipped detector on the demo clips."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from detectors import BUILDERS, Verdict, analyse, available, load
+from detectors.analysis import _majority, analyse_clip, decide, overall_score
+from detectors.contract import Thresholds, Windows, WindowScores
+from detectors.windows import cut_windows
+from media import prepare
+
+M, S, N = Verdict.MANIPULATED, Verdict.SUSPICIOUS, Verdict.NO_SIGNS
+
+
+def test_verdicts_by_threshold():
+    thresholds = Thresholds(manipulated=0.8, suspicious=0.5)
+    assert [decide(s, thresholds) for s in (0.8, 0.79, 0.5, 0.49, None)] == [M, S, S, N, Verdict.CANNOT_EVALUATE]
+
+
+def test_one_alarm_alone_accuses_nobody():
+    assert _majority([M, N, N, N]) == N
+    assert _majority([M, M, N, N]) == N
+    assert _majority([M, M, S, N]) == S
+    assert _majority([M, M, M, N]) == M
+    assert _majority([]) == Verdict.CANNOT_EVALUATE
+
+
+def test_the_most_suspicious_face_decides_and_a_missing_whole_head_is_replaced():
+    start = np.array([0.0])
+    tracks = [WindowScores(start, start + 3, None, None, None, np.array([w]), i) for i, w in enumerate((0.2, 0.7))]
+    assert overall_score(tracks, {}) == pytest.approx(0.7)
+    bare = [WindowScores(start, start + 3, np.array([0.3]), None, None, None, 0)]
+    assert overall_score(bare, {"video": 0.3, "audio": None, "sync": 0.6}) == pytest.approx(0.6)
+    assert overall_score((), {"video": None, "audio": None, "sync": None}) is None
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_batches_give_what_single_windows_give(name, talking_clip):
+    detector = load(name, "cpu")
+    windows = cut_windows(prepare(talking_clip), detector.spec)[0]
+    together = detector.score(windows)
+    for i in range(len(windows.start_s)):
+        alone = detector.score(Windows(windows.start_s[i:i + 1], windows.end_s[i:i + 1], windows.faces[i:i + 1],
+                                       windows.has_face[i:i + 1], windows.audio[i:i + 1], windows.has_audio[i:i + 1]))
+        for modality in ("video", "audio", "whole"):
+            assert getattr(alone, modality)[0] == pytest.approx(getattr(together, modality)[i], abs=1e-5)
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_the_same_clip_gives_the_same_answer(name, talking_clip):
+    clip, detector = prepare(talking_clip), load(name, "cpu")
+    assert analyse_clip(clip, detector).to_json() == analyse_clip(clip, detector).to_json()
+
+
+def test_every_shipped_card_says_what_a_reader_needs():
+    cards = available()
+    assert set(cards) == set(BUILDERS)
+    for card in cards.values():
+        assert {"name", "paper", "provisional", "architecture", "input_spec", "calibration", "thresholds", "recipe",
+                "data", "results", "command"} <= card.keys()
+        low, high = card["results"]["video"]["auc_95"]
+        assert 0 <= low <= card["results"]["video"]["auc"] <= high <= 1
+
+
+def test_a_clip_without_a_face_is_judged_by_its_sound_and_says_so(examples_dir):
+    answer = analyse(examples_dir / "no_face.mp4", device="cpu")
+    assert "NO_FACE" in answer["reasons"] and "error" not in answer
+    detector = answer["detectors"]["ss_avd"]
+    assert detector["video"] is None and detector["audio"] is not None and detector["score"] == detector["audio"]
+
+
+def test_a_clip_without_sound_is_judged_by_its_picture_and_says_so(examples_dir):
+    answer = analyse(examples_dir / "unaltered_face_no_sound.mp4", device="cpu")
+    assert "NO_AUDIO" in answer["reasons"]
+    detector = answer["detectors"]["ss_avd"]
+    assert detector["audio"] is None and detector["score"] == detector["video"] is not None
+
+
+def test_a_file_that_cannot_be_read_is_an_answer_not_an_exception(tmp_path):
+    path = tmp_path / "broken.mp4"
+    path.write_bytes(b"not a video")
+    answer = analyse(path)
+    assert answer["verdict"] == "CANNOT_EVALUATE" and answer["score"] is None
+    assert answer["reasons"] == [answer["findings"][0]["code"]] and answer["error"]
+
+
+def test_unknown_detectors_and_devices_are_named(talking_clip):
+    with pytest.raises(KeyError, match="there are: ss_avd"):
+        analyse(talking_clip, ["xception"])
+    with pytest.raises(ValueError, match="auto, cpu or cuda"):
+        analyse(talking_clip, device="tpu")
+
+
+def test_stages_are_said_in_order_with_the_time_spent(talking_clip):
+    said = []
+    analyse(talking_clip, device="cpu", on_stage=lambda words, spent_s: said.append((words, spent_s)))
+    assert said[-1][0] == "Scoring with SS-AVD"
+    assert [spent for _, spent in said] == sorted(spent for _, spent in said)

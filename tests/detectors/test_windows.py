@@ -1,0 +1,77 @@
+"""Cutting a clip to a detector's windows: which seconds, which frames, and nothing where there is nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from detectors.contract import InputSpec
+from detectors.windows import cut_windows, fill, window_starts
+from media import AUDIO_HZ, ClipInfo, FaceTrack, Finding, PreparedClip, Quality, Reason
+
+SPEC = InputSpec(window_s=3.0, hop_s=1.0, frames=10, face_px=16, audio_hz=AUDIO_HZ, modalities=("video", "audio"))
+
+
+def a_clip(duration_s=6.0, face_times_s=None, speech_s=((0.0, 99.0),), sound=True, findings=()):
+    """A clip whose face crops carry their own time (in hundredths of a second) and whose sound counts samples."""
+    times = np.round(np.arange(0, duration_s, 0.04), 2) if face_times_s is None else np.asarray(face_times_s)
+    tracks, faces = (), {}
+    if len(times):
+        n = len(times)
+        tracks = (FaceTrack(0, times, np.zeros((n, 4), np.float32), np.zeros((n, 5, 2), np.float32), np.ones(n)),)
+        faces = {0: np.broadcast_to((times * 25).round().astype(np.uint8)[:, None, None, None], (n, 16, 16, 3))}
+    waveform = np.arange(round(duration_s * AUDIO_HZ), dtype=np.float32) if sound else None
+    info = ClipInfo("x.mp4", "0" * 64, 1, "mp4", duration_s, video_codec="h264", audio_codec="aac")
+    return PreparedClip(info, tracks, faces, {}, waveform, speech_s, Quality(tuple(findings), {}))
+
+
+def test_windows_follow_the_hop_and_the_last_ends_with_the_clip():
+    assert window_starts(5.0, SPEC).tolist() == [0.0, 1.0, 2.0]
+    assert window_starts(5.5, SPEC).tolist() == [0.0, 1.0, 2.0, 2.5]
+    assert window_starts(5.1, SPEC).tolist() == [0.0, 1.0, 2.0]  # a tenth of a second is not worth a window
+    assert window_starts(1.4, SPEC).tolist() == [0.0]
+
+
+def test_frames_are_evenly_spaced_from_the_window_s_start():
+    windows = cut_windows(a_clip(), SPEC)[0]
+    grid = windows.faces[1, :, 0, 0, 0]  # the window that starts at 1 s: grid points 25 + 7.5 i, on the 25 Hz grid
+    assert grid.tolist() == [25, 32, 40, 48, 55, 62, 70, 78, 85, 92]
+
+
+def test_a_short_clip_spreads_its_frames_over_what_there_is():
+    windows = cut_windows(a_clip(duration_s=1.6), SPEC)[0]
+    assert windows.end_s.tolist() == [1.6]
+    assert windows.faces[0, :, 0, 0, 0].tolist() == [0, 4, 8, 12, 16, 20, 24, 28, 32, 36]
+
+
+def test_sound_comes_from_the_same_moment_and_short_sound_repeats():
+    windows = cut_windows(a_clip(), SPEC)[0]
+    assert windows.audio[2, 0] == 2 * AUDIO_HZ
+    short = cut_windows(a_clip(duration_s=1.6), SPEC)[0]
+    assert short.audio[0, round(1.6 * AUDIO_HZ)] == 0  # begins again, not silence
+    assert fill(np.array([1.0, 2.0]), 5).tolist() == [1, 2, 1, 2, 1]
+
+
+def test_windows_without_the_face_are_marked_and_stay_empty():
+    windows = cut_windows(a_clip(face_times_s=np.arange(0, 3.2, 0.04)), SPEC)[0]
+    assert windows.has_face.tolist() == [True, False, False, False]
+    assert not windows.faces[1:].any()
+
+
+def test_windows_without_a_voice_are_marked():
+    windows = cut_windows(a_clip(speech_s=((0.0, 1.2),)), SPEC)[0]
+    assert windows.has_audio.tolist() == [True, False, False, False]
+
+
+def test_blocked_modalities_are_left_out_not_zeroed():
+    blocked = Finding(Reason.FACE_TOO_SMALL, "small", "bigger", frozenset({"video"}))
+    windows = cut_windows(a_clip(findings=[blocked]), SPEC)
+    assert len(windows) == 1 and windows[0].faces is None and windows[0].track_id is None
+    silent = cut_windows(a_clip(sound=False), SPEC)[0]
+    assert silent.audio is None and not silent.has_audio.any() and silent.has_face.all()
+
+
+def test_another_sample_rate_is_an_error_not_a_guess():
+    spec = InputSpec(window_s=3.0, hop_s=1.0, frames=10, face_px=16, audio_hz=8000, modalities=("audio",))
+    with pytest.raises(ValueError, match="8000"):
+        cut_windows(a_clip(), spec)

@@ -1,0 +1,115 @@
+"""A trained run becomes a checkpoint: calibrated on development sources, with its operating thresholds and card.
+
+    python -m training.calibrate runs/ss_avd --samples SAMPLES [--out assets/checkpoints/ss_avd.safetensors]
+
+The development sources took part in choosing the best step, but no weight was fitted to them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from detectors.checkpoint import CHECKPOINTS, read_checkpoint, save_checkpoint
+from detectors.segments import clip_score
+from detectors.ss_avd import load_detector
+from training.evaluate import window_scores
+from training.recipe import Recipe
+from training.sampling import Sample, read_samples, split_sources
+
+FALSE_ALARMS = {"manipulated": 0.05, "suspicious": 0.15}  # of genuine development clips, at most
+NAME, PAPER = "SS-AVD", "arXiv 2506.07358"
+
+
+def fit_platt(logit: np.ndarray, fake: np.ndarray) -> dict[str, float]:
+    """sigmoid(scale * logit + bias), classes weighted alike: a probability for an even prior, stated in the card.
+
+    The scale stays positive: calibration must not turn a score round.
+    """
+    fit = LogisticRegression(class_weight="balanced", C=1.0).fit(logit[:, None], fake)
+    return {"scale": max(float(fit.coef_[0, 0]), 0.05), "bias": float(fit.intercept_[0])}
+
+
+def threshold_at(genuine: np.ndarray, false_alarms: float) -> float:
+    """The lowest threshold that at most this share of genuine scores reaches."""
+    ranked = np.sort(genuine)[::-1]
+    allowed = int(np.floor(false_alarms * len(ranked)))
+    return float(np.nextafter(ranked[allowed], 2.0))
+
+
+def calibrate(run: Path, samples_dir: Path) -> tuple[dict, dict]:
+    """(weights, card) with calibration and thresholds; the card's results are filled in by training.evaluate."""
+    state, card = read_checkpoint(run / "best.safetensors")
+    recipe = Recipe(**card["recipe"])
+    torch.set_num_threads(recipe.threads)
+    samples = [s for s in read_samples(samples_dir) if s.split == "train"]
+    learn, dev = split_sources(samples, recipe.dev_share, recipe.seed)
+    scored = window_scores(load_detector(state, card), dev)
+
+    card["calibration"] = {}
+    for head in ("video", "audio", "whole"):
+        logits, labels = _clip_logits(scored, head)
+        card["calibration"][head] = fit_platt(logits, labels)
+    detector = load_detector(state, card)
+    genuine = [clip_score(scores.whole) for sample, scores in window_scores(detector, dev) if fake_of(sample) == 0]
+    genuine = np.array([s for s in genuine if s is not None])
+    card["thresholds"] = {name: threshold_at(genuine, share) for name, share in FALSE_ALARMS.items()}
+    card |= {
+        "name": NAME, "paper": PAPER, "provisional": True,
+        "command": f"python -m training.train training/recipes/{recipe.detector}.yaml --samples SAMPLES",
+        "data": {"training": _counts(learn), "development": _counts(dev),
+                 "thresholds_from_genuine_clips": len(genuine)},
+    }
+    return state, card
+
+
+def fake_of(sample: Sample) -> float:
+    """1 when a modality is known to be fake, 0 when all known ones are genuine, NaN when none is known."""
+    return float(np.nanmax([sample.video_fake, sample.audio_fake]))
+
+
+def _clip_logits(scored: list, head: str) -> tuple[np.ndarray, np.ndarray]:
+    """Uncalibrated clip logits [n] and labels [n] of the clips whose label for this head is known."""
+    rows = []
+    for sample, scores in scored:
+        # Whole-clip logits come from windows with both modalities: elsewhere the one that is there speaks.
+        both = np.isfinite(scores.video) & np.isfinite(scores.audio)
+        values = scores.whole[both] if head == "whole" else getattr(scores, head)
+        label = fake_of(sample) if head == "whole" else getattr(sample, f"{head}_fake")
+        score = clip_score(values)
+        if score is not None and not np.isnan(label):
+            rows.append((score, label))
+    score, label = (np.array(column, float) for column in zip(*rows))
+    score = np.clip(score, 1e-6, 1 - 1e-6)
+    return np.log(score / (1 - score)), label
+
+
+def _counts(samples: list[Sample]) -> dict:
+    families = Counter(s.family for s in samples)
+    return {"clips": len(samples), "sources": len({s.source for s in samples}),
+            "hours": round(sum(s.duration_s for s in samples) / 3600, 2), "families": dict(sorted(families.items()))}
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m training.calibrate", description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path, help="folder that training.train wrote")
+    parser.add_argument("--samples", type=Path, required=True)
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args(argv)
+    if not (args.run / "best.safetensors").is_file():
+        parser.error(f"{args.run} holds no best.safetensors; train first")
+    state, card = calibrate(args.run, args.samples)
+    save_checkpoint(args.out or CHECKPOINTS / f"{card['recipe']['detector']}.safetensors", state, card)
+    print(json.dumps({key: card[key] for key in ("calibration", "thresholds", "data")}, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
