@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 
 class Presence(BaseModel):
@@ -16,6 +16,13 @@ class Presence(BaseModel):
     picture: float = Field(ge=0)
     sound: float = Field(ge=0)
     both: float = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _add_up(self) -> Presence:
+        total = self.picture + self.sound + self.both
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"the shares add up to {total:g}, not 1")
+        return self
 
 
 class Losses(BaseModel):

@@ -1,0 +1,118 @@
+"""Measures on examples small enough to be worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from training.metrics import auc, bootstrap_interval, eer, expected_calibration_error
+
+
+def columns(real: list[float], fake: list[float]) -> tuple[np.ndarray, np.ndarray]:
+    return np.array([*real, *fake], float), np.array([0] * len(real) + [1] * len(fake), float)
+
+
+def mean_score(score: np.ndarray, fake: np.ndarray) -> float:
+    return float(score.mean())
+
+
+# ---- AUC ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("real, fake, expected", [
+    ([1, 2], [2, 3], 3.5 / 4),  # 2 > 1, 2 = 2, 3 > 1, 3 > 2
+    ([1, 2, 3], [4], 1.0),
+    ([4], [1, 2, 3], 0.0),
+    ([5, 5, 5], [5, 5], 0.5),
+    ([0.1, 0.4, 0.35], [0.3, 0.8], 4 / 6),  # 0.3 beats one of three, 0.8 all
+])
+def test_auc_is_the_share_of_pairs_in_order_with_ties_as_half(real, fake, expected):
+    assert auc(*columns(real, fake)) == pytest.approx(expected)
+
+
+def test_auc_does_not_depend_on_order_or_scale():
+    score, fake = columns([0.1, 0.5, 0.6], [0.4, 0.55, 0.9])
+    shuffled = np.random.default_rng(0).permutation(6)
+    assert auc(score[shuffled], fake[shuffled]) == auc(np.exp(5 * score), fake) == auc(score, fake)
+
+
+def test_measures_of_one_class_are_not_a_number():
+    for real, fake in (([], [0.1, 0.2]), ([0.1, 0.2], [])):
+        assert math.isnan(auc(*columns(real, fake))) and math.isnan(eer(*columns(real, fake)))
+
+
+# ---- EER ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("real, fake, expected", [
+    ([0.1, 0.2, 0.3, 0.6], [0.4, 0.5, 0.7, 0.8], 1 / 4),  # at 0.5: 0.4 is missed, 0.6 is an alarm
+    ([0.1, 0.2, 0.9], [0.5, 0.6], (1 / 2 + 1 / 3) / 2),  # at 0.6: one of two missed, one of three an alarm
+    ([0.1, 0.2], [0.8, 0.9], 0.0),
+    ([0.8, 0.9], [0.1, 0.2], 1.0),
+    ([0.5, 0.5], [0.5], 0.5),
+])
+def test_eer_is_where_misses_and_alarms_meet(real, fake, expected):
+    assert eer(*columns(real, fake)) == pytest.approx(expected)
+
+
+# ---- calibration ----------------------------------------------------------------------------------------------
+
+
+def test_calibration_error_by_hand():
+    """Two bins of two: mean score 0.15 against half fakes, 0.85 against all fakes: (0.35 + 0.15) / 2."""
+    score, fake = np.array([0.9, 0.1, 0.8, 0.2]), np.array([1, 0, 1, 1])
+    assert expected_calibration_error(score, fake, bins=2) == pytest.approx(0.25)
+
+
+def test_calibration_error_weighs_bins_by_their_mass():
+    """Five rows in two bins: three at 0.2 without fakes (off by 0.2), two at 0.9 with fakes (off by 0.1)."""
+    score, fake = np.array([0.2, 0.2, 0.2, 0.9, 0.9]), np.array([0, 0, 0, 1, 1])
+    assert expected_calibration_error(score, fake, bins=2) == pytest.approx((3 * 0.2 + 2 * 0.1) / 5)
+
+
+def test_calibrated_scores_have_no_error_and_few_rows_are_enough():
+    assert expected_calibration_error(np.full(10, 0.3), np.array([1, 1, 1] + [0] * 7), bins=1) == pytest.approx(0)
+    assert expected_calibration_error(np.array([0.0, 1.0]), np.array([0, 1])) == 0
+
+
+# ---- intervals ------------------------------------------------------------------------------------------------
+
+
+def test_one_person_with_many_clips_makes_the_interval_wide():
+    """60 clips: 50 of one person, all scored 1, and one each of ten others, scored 0."""
+    score = np.array([1.0] * 50 + [0.0] * 10)
+    groups = ["often seen"] * 50 + [f"person {i}" for i in range(10)]
+    by_group = bootstrap_interval(mean_score, score, score, groups)
+    by_row = bootstrap_interval(mean_score, score, score, [str(i) for i in range(60)])
+    assert by_row[1] - by_row[0] < 0.25
+    assert by_group[1] - by_group[0] > 0.75  # that person is drawn never, once or several times
+    for low, high in (by_group, by_row):
+        assert low <= 50 / 60 <= high
+
+
+def test_interval_of_groups_that_agree_is_a_point():
+    score = np.tile([0.2, 0.4], 5)
+    groups = np.repeat(list("abcde"), 2)
+    assert bootstrap_interval(mean_score, score, score, groups) == pytest.approx((0.3, 0.3))
+
+
+def test_interval_is_the_same_for_the_same_seed_and_narrows_with_more_groups():
+    rng = np.random.default_rng(0)
+
+    def interval(n: int, seed: int = 0):
+        score = rng.permutation(np.linspace(0, 1, n))
+        return bootstrap_interval(mean_score, np.sort(score), score, [str(i) for i in range(n)], seed=seed)
+
+    assert interval(20) == interval(20) != interval(20, seed=1)
+    few, many = interval(10), interval(200)
+    assert many[1] - many[0] < 0.4 * (few[1] - few[0])
+
+
+def test_interval_is_not_a_number_when_most_draws_lack_a_class():
+    """The one fake of nine people is left out of a draw with a chance of (8/9)⁹ = 0.35: enough draws remain."""
+    score, fake = columns([0.1] * 8, [0.9])
+    assert bootstrap_interval(auc, score, fake, [str(i) for i in range(9)]) == (1.0, 1.0)
+    only_real = np.zeros(9)
+    assert all(math.isnan(v) for v in bootstrap_interval(auc, score, only_real, [str(i) for i in range(9)]))
