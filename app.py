@@ -12,6 +12,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from detectors import available
+from media import forget_file
 from ui import texts
 from ui.analyse import INFERENCE, analyse_panel
 from ui.api import add_endpoint
@@ -27,9 +28,9 @@ def create_app() -> gr.Blocks:
     """The whole app, not launched. Its `holds` know which uploads somebody still needs."""
     folder = os.environ["GRADIO_TEMP_DIR"] = private_folder()  # before any component reads it
     gr.set_static_paths([DEMO_FOLDER])  # demo clips are served where they lie, not copied
-    holds = Holds(folder)
+    holds = Holds(folder, on_delete=forget_file)
     cards = available()
-    with gr.Blocks(title=texts.TITLE, fill_width=True, delete_cache=(600, 1800)) as app:
+    with gr.Blocks(title=texts.TITLE, fill_width=True, delete_cache=(300, 1500)) as app:
         gr.HTML(
             f'<header class="tt-header"><h1>{escape(texts.TITLE)}</h1><p>{escape(texts.TAGLINE)}</p></header>'
         )

@@ -88,6 +88,11 @@ def forget(sha256: str | None = None) -> None:
             del _cache[key]
 
 
+def forget_file(path: str | Path) -> None:
+    """Drop from the cache what was made from this file."""
+    forget(sha256_of(path))
+
+
 class _Decoder:
     """State of one forward decode."""
 

@@ -63,9 +63,9 @@ def calibrate(run: Path, samples_dir: Path) -> tuple[dict, dict]:
     card["thresholds"] = {name: threshold_at(genuine, share) for name, share in FALSE_ALARMS.items()}
     card |= {
         "name": NAME, "paper": PAPER, "provisional": True,
-        "command": f"python -m training.train training/recipes/{recipe.detector}.yaml --samples SAMPLES",
-        "data": {"training": _counts(learn), "development": _counts(dev),
-                 "thresholds_from_genuine_clips": len(genuine)},
+        "command": f"torchrun --nproc-per-node {card['processes']} -m training.train "
+                   f"training/recipes/{recipe.detector}.yaml --samples SAMPLES --noise DATA/noise",
+        "data": {"training": _counts(learn), "development": _counts(dev)},
     }
     return state, card
 

@@ -1,6 +1,6 @@
 """Measured results: the same path as the app, clip by clip, with bootstrap intervals by identity.
 
-    python -m training.evaluate ss_avd manifest ROOT [--split val] [--jobs N] [--rows ROWS.jsonl] [--json]
+    python -m training.evaluate ss_avd manifest ROOT [--split val] [--jobs N] [--rows ROWS.jsonl] [--card] [--json]
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ from safetensors.numpy import load_file
 from tqdm import tqdm
 
 from detectors import BUILDERS, Detector, Windows, WindowScores, analyse_clip, load
+from detectors.checkpoint import CHECKPOINTS
 from detectors.segments import clip_score
 from detectors.windows import fill, window_starts
 from media import AUDIO_HZ, MediaError, forget, prepare
+from training.cards import store_results
 from training.metrics import auc, bootstrap_interval, eer, expected_calibration_error
 from training.records import Record, read_manifests
 from training.sampling import Sample
@@ -187,6 +189,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--limit", type=int)
     parser.add_argument("--jobs", type=int, default=max(multiprocessing.cpu_count(), 1))
     parser.add_argument("--rows", type=Path, help="also write every clip's scores, as JSON lines")
+    parser.add_argument("--card", action="store_true", help="store the results in the shipped checkpoint's card")
     parser.add_argument("--json", action="store_true", help="print the summary as one JSON line, last")
     args = parser.parse_args(argv)
     try:
@@ -197,6 +200,8 @@ def main(argv: list[str] | None = None) -> int:
     if args.rows:
         args.rows.write_text("".join(json.dumps(asdict(r)) + "\n" for r in rows), encoding="utf-8")
     summary = summarise(rows)
+    if args.card:
+        store_results(CHECKPOINTS / f"{args.detector}.safetensors", summary)
     for key, value in summary.items():
         for name, inner in (value.items() if key == "families" else ((key, value),)):
             print(f"{name:28} {inner}")

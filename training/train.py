@@ -94,7 +94,7 @@ def train(recipe: Recipe, samples_dir: Path, out: Path, resume: bool, noise_dir:
                       samples_per_s=done * recipe.batch / elapsed_s, data_wait_share=waited_s / elapsed_s)
         if step % recipe.evaluate_every == 0 or step == recipe.steps:
             card = {"architecture": asdict(SHIPPED), "input_spec": asdict(SHIPPED_SPEC), "recipe": recipe.model_dump(),
-                    "step": step}
+                    "step": step, "processes": ranks}
             detector = SSAVDDetector(ema, card, SHIPPED_SPEC, device)
             measured = modality_auc(window_scores(detector, dev, windows=1))
             dev_auc = (measured["video"] + measured["audio"]) / 2

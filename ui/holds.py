@@ -15,10 +15,11 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 PREFIX = "telltale-"
-UNCLAIMED_S = 1800  # an upload that nobody claims in this time is left to the periodic sweep
+UNCLAIMED_S = 1500  # an upload that nobody claims in this time is left to the periodic sweep
 
 
 def private_folder() -> str:
@@ -35,8 +36,10 @@ def private_folder() -> str:
 class Holds:
     """Claims on the files inside one folder. Thread-safe."""
 
-    def __init__(self, folder: str | Path):
+    def __init__(self, folder: str | Path, on_delete: Callable[[Path], None] | None = None):
+        """`on_delete` is told of each file before it goes, to drop what was made from it."""
         self.folder = Path(folder).resolve()
+        self._on_delete = on_delete
         self._lock = threading.Lock()
         self._waiting: dict[Path, list[float]] = defaultdict(list)  # times of uploads that nobody claimed yet
         self._claims: dict[Path, set[str]] = defaultdict(set)
@@ -75,6 +78,8 @@ class Holds:
             return
         if not path.is_relative_to(self.folder):  # demo clips are claimed like any other, and stay
             return
+        if self._on_delete and path.is_file():
+            self._on_delete(path)
         path.unlink(missing_ok=True)
         if path.parent != self.folder and not any(path.parent.iterdir()):
             path.parent.rmdir()

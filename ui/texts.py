@@ -12,7 +12,7 @@ LIMITS = "Up to 100 MB and 10 minutes. Video: MP4, MOV, WebM, MKV, AVI. Sound: W
 NO_PREVIEW = "Your browser cannot show this file here. Telltale may read it all the same: press Analyse."
 PRIVACY = (
     "The file stays on the machine that runs Telltale, unchanged. It is deleted when you close this page, "
-    "at the latest after 40 minutes. No log holds its content or name."
+    "at the latest after 30 minutes. No log holds its content or name."
 )
 DEMO_HEADING = "Or try a demo clip"
 DEMO_HINT = "Each was made for this page, so it is known what was done to it."

@@ -87,3 +87,16 @@ def test_folder_of_a_killed_process_is_swept(tmp_path, monkeypatch):
     assert not dead.exists() and other.exists()
     private_folder()
     assert (tmp_path / mine).exists(), "the folder of a living process stays"
+
+
+def test_what_was_made_from_a_file_goes_with_it(tmp_path):
+    gone = []
+    holds = Holds(tmp_path, on_delete=gone.append)
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(b"x")
+    holds.claim("a", path)
+    holds.claim("b", path)
+    holds.release("a")
+    assert gone == [] and path.exists()
+    holds.release("b")
+    assert gone == [path.resolve()] and not path.exists()
