@@ -1,0 +1,107 @@
+"""One short run of the shipped network: it writes what it promises, and a broken-off run ends up the same."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from training import train as training
+from training.recipe import Recipe
+from training.sampling import Batches
+
+DEBUG = Path(training.__file__).parent / "recipes" / "debug.yaml"
+
+
+def recipe(**changes) -> Recipe:
+    tiny = {"steps": 2, "batch": 4, "warmup_steps": 1, "evaluate_every": 2, "save_every_s": 1e-6, "threads": 1,
+            "seed": 10, "presence": {"picture": 0.5, "sound": 0.5, "both": 0.0}}  # this seed: sound, then picture
+    return Recipe.model_validate(yaml.safe_load(DEBUG.read_text()) | tiny | changes)
+
+
+@pytest.fixture
+def samples(write_samples):
+    """All four kinds of clip from one source, and one clip from another, which becomes the development set."""
+    return write_samples(*(
+        {"source": source, "video_fake": video, "audio_fake": audio, "side_px": 160, "duration_s": 1.7}
+        for source, video, audio in (("a", 0.0, 0.0), ("a", 0.0, 1.0), ("a", 1.0, 0.0), ("a", 1.0, 1.0),
+                                     ("b", 0.0, 0.0))
+    ))
+
+
+def state_of(out: Path) -> dict:
+    return torch.load(out / "last.pt", weights_only=True)
+
+
+def assert_same(a, b) -> None:
+    if isinstance(a, torch.Tensor):
+        assert torch.equal(a, b)
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for key in a:
+            assert_same(a[key], b[key])
+    elif isinstance(a, (list, tuple)):
+        for one, other in zip(a, b):
+            assert_same(one, other)
+    else:
+        assert a == b
+
+
+def test_a_run_that_breaks_off_and_goes_on_ends_up_like_one_that_never_stopped(samples, tmp_path, monkeypatch):
+    # After two steps a network's scores are chance or not even numbers; that the best is kept must not hang on it.
+    monkeypatch.setattr(training, "modality_auc", lambda scored: {"video": 0.75, "audio": len(scored) / 2})
+    straight, resumed = tmp_path / "straight", tmp_path / "resumed"
+    summary = training.train(recipe(), samples, straight, resume=False)
+    assert summary["steps"] == 2 and summary["best_val_auc"] == 0.625 and 0 <= summary["data_wait_share"] <= 1
+
+    real_item = Batches.__getitem__
+
+    def breaks_at_one(self, step):
+        if step == 1:
+            raise RuntimeError("the machine goes down")
+        return real_item(self, step)
+
+    with monkeypatch.context() as patched, pytest.raises(RuntimeError, match="the machine goes down"):
+        patched.setattr(Batches, "__getitem__", breaks_at_one)
+        training.train(recipe(), samples, resumed, resume=False)
+    assert state_of(resumed)["step"] == 1
+    training.train(recipe(), samples, resumed, resume=True)
+
+    assert_same(state_of(straight), state_of(resumed))
+    assert_same(load_file(straight / "best.safetensors"), load_file(resumed / "best.safetensors"))
+
+    # The average follows the weights at a distance.
+    state = state_of(straight)
+    assert all(torch.isfinite(v).all() for v in state["model"].values())
+    assert any(not torch.equal(state["model"][k], state["ema"][k]) for k in state["model"])
+    for name in ("straight", "resumed"):
+        with open(tmp_path / name / "log.csv", newline="") as file:
+            rows = list(csv.reader(file))
+        assert rows == [["2", "dev_video_auc", "0.75"], ["2", "dev_audio_auc", "0.5"]]  # half of the one clip scored
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_a_finished_run_is_not_trained_further(samples, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    once = {"steps": 1, "warmup_steps": 0, "presence": {"picture": 0.0, "sound": 1.0, "both": 0.0}}
+    training.train(recipe(**once), samples, out, resume=False)
+    before = (out / "last.pt").read_bytes()
+
+    def no_more(self, step):
+        raise AssertionError(f"step {step} was drawn again")
+
+    monkeypatch.setattr(Batches, "__getitem__", no_more)
+    assert training.train(recipe(**once), samples, out, resume=True)["steps"] == 1
+    assert (out / "last.pt").read_bytes() == before
+
+
+def test_a_bad_recipe_is_refused_in_words(tmp_path, capsys):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("detector: ss_avd\nstpes: 3\n")
+    with pytest.raises(SystemExit) as stop:
+        training.main([str(path), "--samples", str(tmp_path)])
+    assert stop.value.code == 2 and "stpes: Extra inputs are not permitted" in capsys.readouterr().err
