@@ -42,7 +42,7 @@ def judge_quality(
     missing = []
     if decode_errors:
         measures["decode_errors"] = decode_errors
-        missing.append(f"{decode_errors} parts of the file could not be decoded and were left out.")
+        missing.append(f"Some of the file could not be decoded and was left out (errors: {decode_errors}).")
     if info.duration_s < min(LEAST_EXTENT * announced_s, announced_s - SHORT_BY_S):
         measures["announced_s"] = announced_s
         missing.append(f"The file says {announced_s:.1f} s, {info.duration_s:.1f} s could be decoded.")

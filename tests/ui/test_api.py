@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import httpx
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
 from detectors import analyse, available
+from ui import texts
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -59,3 +67,12 @@ def test_only_uploaded_files_are_read(served_app, path):
 
 def test_the_endpoint_is_the_only_public_one(client):
     assert list(client.view_api(return_format="dict", print_info=False)["named_endpoints"]) == ["/analyse"]
+
+
+def test_the_call_in_the_readme_works_as_printed(served_app):
+    code = re.search(r"```python\n(from gradio_client.*?)```", (ROOT / "README.md").read_text(), re.DOTALL).group(1)
+    code = code.replace("http://127.0.0.1:7860", served_app[0])
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    verdict, score = done.stdout.split()[-2:]
+    assert verdict in texts.VERDICTS and 0 <= float(score) <= 1
