@@ -52,7 +52,9 @@ def card_page(card: dict) -> str:
         "many fake as genuine clips.",
         "## What the verdicts are worth",
         f"MANIPULATED from {thresholds['manipulated']:.3f} on, SUSPICIOUS from {thresholds['suspicious']:.3f} on: "
-        "chosen so that at most 5 % and 15 % of genuine development clips reach them. On the validation split:",
+        "chosen so that at most 5 % and 15 % of genuine development clips reach them. "
+        f"A span is marked from {thresholds['segment_on']:.3f} on, which at most 15 % of them reach anywhere. On the "
+        "validation split:",
         _table(["called", *results["genuine_called"]],
                [[name, *(f"{share:.1%}" for share in results[key].values())]
                 for name, key in (("genuine clips", "genuine_called"), ("fake clips", "fake_called"))]),
