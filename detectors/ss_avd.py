@@ -21,6 +21,9 @@ Departures:
   at 0.01 it begins as averages of linear maps, blind to everything but mean colour, and a schedule of hundreds of
   steps instead of the paper's tens of thousands ends before it has left that plateau (measured: 86 steps moved the
   scales from 0.010 to 0.013 and no loss).
+- `SHIPPED` has a ReLU after each down-sampling of the sound. The front end takes each filter's mean over time away,
+  so a linear path averages to nothing, and only SAAVM's few tokens are left to bend it (measured on one batch of 8
+  sounds: 25 steps bring the loss from 0.69 to 0.60 without and to 0.27 with it).
 - Frames are folded into the batch, (B,C,T,H,W) as (B·T,C,H,W). Every convolution but the last is one frame deep, so
   this changes the time it takes and nothing else.
 - A missing modality is a case of its own; the paper always has both.
@@ -76,6 +79,7 @@ class SSAVDConfig:
     style_shuffle: bool = True  # MMSSA, in training only
     latent_shuffle: bool = True  # LSA, in training only
     residual_init: float = 1e-2  # start of the learnt scale per channel of every residual branch [code]
+    rectify_audio: bool = False  # a ReLU after every down-sampling of the sound; [code] has none
     drop_path: float = 0.1  # chance that a residual branch is skipped in training
     faithful_unchunk: bool = True  # [code] puts tokens back interleaved, see `unchunk`; False: in place
 
@@ -100,7 +104,7 @@ class SSAVDConfig:
 
 PAPER = SSAVDConfig()
 FAST_SINC = replace(PAPER, sinc_stride=4)
-SHIPPED = replace(FAST_SINC, face_px=160, residual_init=0.5)
+SHIPPED = replace(FAST_SINC, face_px=160, residual_init=0.5, rectify_audio=True)
 SHIPPED_SPEC = replace(SPEC, face_px=SHIPPED.face_px)
 # Width study: the same network at about 0.5, 1 and 2 million parameters.
 WIDTHS = {
@@ -515,7 +519,8 @@ class Stage(nn.Module):
                 xavier(nn.Conv2d(before, dim, 3, stride=2, padding=1)), nn.BatchNorm2d(dim)
             )
             audio = nn.Conv1d(before, dim, 3, stride=2, padding=1)
-        self.down_audio = nn.Sequential(xavier(audio), nn.BatchNorm1d(dim))
+        rectify = [nn.ReLU(inplace=True)] if cfg.rectify_audio else []
+        self.down_audio = nn.Sequential(xavier(audio), nn.BatchNorm1d(dim), *rectify)
         self.blocks = nn.ModuleList(CAVL(dim, size, cfg) for _ in range(cfg.depths[index]))
         self.norm_video, self.norm_audio = nn.BatchNorm2d(dim), nn.BatchNorm1d(dim)
 
