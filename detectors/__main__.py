@@ -15,10 +15,11 @@ from detectors.checkpoint import CHECKPOINTS, checkpoint_hash
 
 def gflops_per_window(config: ss_avd.SSAVDConfig) -> float:
     """Billions of floating-point operations (2 per multiply-add) of one window with both modalities."""
-    model = ss_avd.SSAVD(config).eval()
-    video = torch.zeros(1, config.frames, 3, config.face_px, config.face_px)
-    with FlopCounterMode(display=False) as counter, torch.inference_mode(False), torch.no_grad():
-        model(video, torch.zeros(1, config.samples))
+    with torch.device("meta"):  # counts the layers as the paper has them, and computes nothing
+        model = ss_avd.SSAVD(config).eval()
+        video, audio = torch.zeros(1, config.frames, 3, config.face_px, config.face_px), torch.zeros(1, config.samples)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(video, audio)
     return counter.get_total_flops() / 1e9
 
 

@@ -48,7 +48,7 @@ def threshold_at(genuine: np.ndarray, false_alarms: float) -> float:
 
 def calibrate(run: Path, samples_dir: Path) -> tuple[dict, dict]:
     """(weights, card) with calibration and thresholds; the card's results are filled in by training.evaluate."""
-    state, card = read_checkpoint(run / "best.safetensors")
+    state, card = read_checkpoint(run / "refit.safetensors")
     recipe = Recipe(**card["recipe"])
     torch.set_num_threads(recipe.threads)
     samples = [s for s in read_samples(samples_dir) if s.split == "train"]
@@ -103,12 +103,12 @@ def _counts(samples: list[Sample]) -> dict:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training.calibrate", description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path, help="folder that training.train wrote")
+    parser.add_argument("run", type=Path, help="folder that training.train and training.refit wrote")
     parser.add_argument("--samples", type=Path, required=True)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args(argv)
-    if not (args.run / "best.safetensors").is_file():
-        parser.error(f"{args.run} holds no best.safetensors; train first")
+    if not (args.run / "refit.safetensors").is_file():
+        parser.error(f"{args.run} holds no refit.safetensors; run training.train and training.refit first")
     state, card = calibrate(args.run, args.samples)
     save_checkpoint(args.out or CHECKPOINTS / f"{card['recipe']['detector']}.safetensors", state, card)
     print(json.dumps({key: card[key] for key in ("calibration", "thresholds", "data")}, indent=2))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -19,7 +20,7 @@ from torch.utils.data import Dataset
 
 from detectors.contract import InputSpec
 from detectors.windows import fill
-from media import AUDIO_HZ
+from media import AUDIO_HZ, prepare
 from training.augment import degrade_faces, degrade_sound
 from training.forgeries import forge_faces
 from training.prepare import FRAMES_HZ
@@ -132,7 +133,6 @@ class Batches(Dataset):
             if s.pair and s.video_fake == 0:
                 self.partners[s.pair].append(s)
         self._noise_dir = noise_dir
-        self._noises: list[np.ndarray] | None = None
 
     def __len__(self) -> int:
         return self.steps * self.ranks
@@ -156,7 +156,7 @@ class Batches(Dataset):
             if picture:
                 videos.append(degrade_faces(faces, rng))
             if sound:
-                audios.append(degrade_sound(waveform, rng, self._load_noises()))
+                audios.append(degrade_sound(waveform, rng, self.load_noises(self._noise_dir)))
             labels.append((video_fake if picture else np.nan, sample.audio_fake if sound else np.nan))
         video_fake, audio_fake = torch.tensor(labels, dtype=torch.float32).unbind(1)
         return {
@@ -178,13 +178,10 @@ class Batches(Dataset):
         originals = [reals[i] for i in rng.permutation(half)[:forged]]
         return [(s, False) for s in reals + fakes] + [(s, True) for s in originals]
 
-    def _load_noises(self) -> list[np.ndarray]:
-        if self._noises is None:
-            from media import prepare
-
-            paths = sorted(self._noise_dir.glob("*.ogg")) if self._noise_dir else []
-            self._noises = [prepare(p).waveform for p in paths]
-        return self._noises
+    @staticmethod
+    @lru_cache(maxsize=1)
+    def load_noises(folder: Path | None) -> list[np.ndarray]:
+        return [prepare(path).waveform for path in sorted(folder.glob("*.ogg"))] if folder else []
 
 
 def _by_source(samples) -> list[list[Sample]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -71,8 +72,10 @@ def test_the_server_tells_of_each_upload(tmp_path, upload):
 
     holds = Holds(tmp_path)
     watch = UploadWatch(server, holds)
-    for _ in range(2):
-        asyncio.run(watch({"type": "http", "path": "/gradio_api/upload"}, None, send))
+    with ThreadPoolExecutor(1) as own_thread:  # the browser of other tests may have a loop running in this one
+        for _ in range(2):
+            call = watch({"type": "http", "path": "/gradio_api/upload"}, None, send)
+            own_thread.submit(asyncio.run, call).result()
     holds.claim("first", upload)
     holds.release("first")
     assert upload.exists(), "the second upload still waits"
