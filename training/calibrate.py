@@ -25,6 +25,7 @@ from training.recipe import Recipe
 from training.sampling import Sample, read_samples, split_sources
 
 FALSE_ALARMS = {"manipulated": 0.05, "suspicious": 0.15}  # of genuine development clips, at most
+FLOORS = {"manipulated": 0.8, "suspicious": 0.6}  # whatever the false alarms: an even chance is no sign
 MARKED_GENUINE = 0.15  # of genuine development clips may have a window that would open a segment
 HYSTERESIS = 0.15  # a segment closes this far below where it opens
 NAME, PAPER = "SS-AVD", "arXiv 2506.07358"
@@ -61,9 +62,10 @@ def calibrate(run: Path, samples_dir: Path) -> tuple[dict, dict]:
         card["calibration"][head] = fit_platt(logits, labels)
     genuine = [scores for sample, scores in window_scores(load_detector(state, card), dev) if fake_of(sample) == 0]
     clips = np.array([score for scores in genuine if (score := clip_score(scores.whole)) is not None])
-    card["thresholds"] = {name: threshold_at(clips, share) for name, share in FALSE_ALARMS.items()}
+    card["thresholds"] = {name: max(threshold_at(clips, share), FLOORS[name])
+                          for name, share in FALSE_ALARMS.items()}
     highest = np.array([np.nanmax([scores.video, scores.audio]) for scores in genuine])
-    opens = float(np.clip(threshold_at(highest, MARKED_GENUINE), 0.5, 0.95))
+    opens = float(np.clip(threshold_at(highest, MARKED_GENUINE), FLOORS["suspicious"], 0.95))
     card["thresholds"] |= {"segment_on": opens, "segment_off": opens - HYSTERESIS}
     card |= {
         "name": NAME, "paper": PAPER, "provisional": True,

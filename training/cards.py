@@ -52,7 +52,7 @@ def card_page(card: dict) -> str:
         "many fake as genuine clips.",
         "## What the verdicts are worth",
         f"MANIPULATED from {thresholds['manipulated']:.3f} on, SUSPICIOUS from {thresholds['suspicious']:.3f} on: "
-        "chosen so that at most 5 % and 15 % of genuine development clips reach them. "
+        "at least 0.8 and 0.6, and such that at most 5 % and 15 % of genuine development clips reach them. "
         f"A span is marked from {thresholds['segment_on']:.3f} on, which at most 15 % of them reach anywhere. On the "
         "validation split:",
         _table(["called", *results["genuine_called"]],

@@ -1,6 +1,6 @@
 """Measured results: the same path as the app, clip by clip, with bootstrap intervals by identity.
 
-    python -m training.evaluate ss_avd manifest ROOT [--split val] [--jobs N] [--rows ROWS.jsonl] [--card] [--json]
+    python -m training.evaluate ss_avd manifest ROOT [--split val] [--every N] [--rows ROWS.jsonl] [--card] [--json]
 """
 
 from __future__ import annotations
@@ -186,14 +186,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("dataset", choices=["manifest"])
     parser.add_argument("root", type=Path)
     parser.add_argument("--split", default="val")
-    parser.add_argument("--limit", type=int)
+    parser.add_argument("--every", type=int, default=1, metavar="N",
+                        help="only every N-th clip of the split, for a quick look")
     parser.add_argument("--jobs", type=int, default=max(multiprocessing.cpu_count(), 1))
     parser.add_argument("--rows", type=Path, help="also write every clip's scores, as JSON lines")
     parser.add_argument("--card", action="store_true", help="store the results in the shipped checkpoint's card")
     parser.add_argument("--json", action="store_true", help="print the summary as one JSON line, last")
     args = parser.parse_args(argv)
     try:
-        records = [r for r in read_manifests(args.root) if r.split == args.split][: args.limit]
+        records = [r for r in read_manifests(args.root) if r.split == args.split][:: args.every]
     except FileNotFoundError as error:
         parser.error(str(error))
     rows = measure(records, args.root, args.detector, args.jobs)

@@ -94,7 +94,10 @@ BAND_ALT = (
 )
 AGREEMENT = "{agree} of {of} detectors give this answer."
 PROVISIONAL_BADGE = "Provisional weights"
-PROVISIONAL = "Trained on little data so far. Treat this answer as a demonstration, not as evidence."
+PROVISIONAL = (
+    "Trained on little data so far: the picture is judged hardly better than by guessing. "
+    "A demonstration, not evidence."
+)
 
 MODALITIES = {"video": "Picture", "audio": "Sound", "sync": "Lip-sync"}
 MODALITIES_HEADING = "Part by part"
