@@ -21,8 +21,8 @@ Departures:
   at 0.01 it begins as averages of linear maps, blind to everything but mean colour, and 86 steps moved the scales
   from 0.010 to 0.013 and no loss. At 0.5 it diverges in evaluation: VPM multiplies its maps with each other.
 - `SHIPPED` has a ReLU after each down-sampling of the sound. The front end takes each filter's mean over time away,
-  so a linear path averages to nothing, and only SAAVM's few tokens are left to bend it (measured on one batch of 8
-  sounds: 25 steps bring the loss from 0.69 to 0.60 without and to 0.27 with it).
+  so a linear path averages to nothing, and only SAAVM's few tokens are left to bend it (tried once, with branches at
+  0.5, on one batch of 8 sounds: 25 steps bring the loss from 0.69 to 0.60 without and to 0.27 with it).
 - Frames are folded into the batch, (B,C,T,H,W) as (B·T,C,H,W). Every convolution but the last is one frame deep, so
   this changes the time it takes and nothing else.
 - A missing modality is a case of its own; the paper always has both.

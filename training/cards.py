@@ -42,7 +42,8 @@ def card_page(card: dict) -> str:
         f"Command: `{card['command']}`. Seed {recipe['seed']}, {card['step']} steps of {recipe['batch']} windows in "
         f"each of {card['processes']} processes.",
         "## Results",
-        f"Measured on {results['clips']} clips of the validation split, through the same path as the app. " + READING,
+        f"Measured on {results['clips']} clips, {_share(results['every'])} of the validation split, "
+        "through the same path as the app. " + READING,
         _table(["", "AUC", "95 %", "fake", "genuine"],
                [_row(name, figures) for name, figures in
                 {"whole clip": results, "picture": results["video"], "sound": results["audio"], **families}.items()]),
@@ -67,6 +68,10 @@ def card_page(card: dict) -> str:
 def _row(name: str, figures: dict) -> list:
     low, high = figures["auc_95"]
     return [name, _number(figures["auc"]), f"{_number(low)} to {_number(high)}", figures["fake"], figures["genuine"]]
+
+
+def _share(every: int) -> str:
+    return "all" if every == 1 else f"one in {every}"
 
 
 def _number(value: float | None) -> str:

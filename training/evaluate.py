@@ -200,7 +200,7 @@ def main(argv: list[str] | None = None) -> int:
     rows = measure(records, args.root, args.detector, args.jobs)
     if args.rows:
         args.rows.write_text("".join(json.dumps(asdict(r)) + "\n" for r in rows), encoding="utf-8")
-    summary = summarise(rows)
+    summary = {**summarise(rows), "every": args.every}
     if args.card:
         store_results(CHECKPOINTS / f"{args.detector}.safetensors", summary)
     for key, value in summary.items():
