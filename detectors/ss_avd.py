@@ -14,12 +14,19 @@ Departures:
   same lengths, the same parameters, and a quarter of the cost of the filter bank, which is three quarters of the
   published network's (4.2 becomes 1.9 GMACs a window). That convolution then spans 1.8 ms instead of 0.4 ms, so
   weights do not carry over between the two.
-- `SHIPPED` reads faces of 160 pixels instead of 224: few faces in the training clips are wider, and half the pixels
-  are twice the training steps in the same hours. The maps (40, 20, 10, 5) are padded to multiples of t = 7 inside
-  SAAVM; fewer tokens mean fewer position parameters.
+- `SHIPPED` reads faces of 128 pixels instead of 224: few faces in the training clips are wider, and a third of the
+  pixels are three times the training steps in the same hours. The maps (32, 16, 8, 4) are padded to multiples of
+  t = 7 inside SAAVM; fewer tokens mean fewer position parameters.
+- `SHIPPED` starts the frame fusion as the identity instead of at random. 24 random matrices in a row turn the frames
+  into sums of random sign, and the mean over frames at the end keeps a quarter of what all of them have in common.
+- `SHIPPED` has no style shuffle. The pooled feature is, but for the border, a linear map of each channel's mean, which
+  is the very thing that the shuffle replaces by a mixture with another sample's while the label stays.
 - `SHIPPED` starts the residual branches at 0.1 instead of 0.01. They hold nearly all of the network's non-linearity:
   at 0.01 it begins as averages of linear maps, blind to everything but mean colour, and 86 steps moved the scales
   from 0.010 to 0.013 and no loss. At 0.5 it diverges in evaluation: VPM multiplies its maps with each other.
+- `SHIPPED` cuts P off at 6 (as ReLU6 does). P times a convolution of P grows with the square of its input, and twelve
+  blocks square it twelve times: pictures a little outside of what the norms have seen (noise, at the start of
+  training) came out as NaN.
 - `SHIPPED` has a ReLU after each down-sampling of the sound. The front end takes each filter's mean over time away,
   so a linear path averages to nothing, and only SAAVM's few tokens are left to bend it (tried once, with branches at
   0.5, on one batch of 8 sounds: 25 steps bring the loss from 0.69 to 0.60 without and to 0.27 with it).
@@ -79,6 +86,8 @@ class SSAVDConfig:
     latent_shuffle: bool = True  # LSA, in training only
     residual_init: float = 1e-2  # start of the learnt scale per channel of every residual branch [code]
     rectify_audio: bool = False  # a ReLU after every down-sampling of the sound; [code] has none
+    attention_cap: float | None = None  # P of VPM's attention is cut off here; [code] leaves it open
+    fuse_identity: bool = False  # frame fusion starts as the identity; [code] starts at random
     drop_path: float = 0.1  # chance that a residual branch is skipped in training
     faithful_unchunk: bool = True  # [code] puts tokens back interleaved, see `unchunk`; False: in place
 
@@ -103,7 +112,8 @@ class SSAVDConfig:
 
 PAPER = SSAVDConfig()
 FAST_SINC = replace(PAPER, sinc_stride=4)
-SHIPPED = replace(FAST_SINC, face_px=160, residual_init=0.1, rectify_audio=True)
+SHIPPED = replace(FAST_SINC, face_px=128, residual_init=0.1, rectify_audio=True, attention_cap=6.0,
+                  fuse_identity=True, style_shuffle=False)
 SHIPPED_SPEC = replace(SPEC, face_px=SHIPPED.face_px)
 # Width study: the same network at about 0.5, 1 and 2 million parameters.
 WIDTHS = {
@@ -122,6 +132,7 @@ class TrainingTerms(NamedTuple):
     adversarial_audio: Tensor | None
     shuffled: Tensor | None  # whole head on [f_v(i); f_a(partner(i))]
     partner: Tensor | None  # (B,) int64
+    maps: tuple[Tensor, ...]  # the picture's maps (B·T,C,H,W) after each stage; empty without a picture
 
 
 class SSAVDOutput(NamedTuple):
@@ -309,10 +320,11 @@ class AudioFrontEnd(nn.Module):
 class FrameFusion(nn.Module):
     """One T x T matrix over the frames, shared by pixels and channels [paper]. (B·T,C,H,W) -> the same."""
 
-    def __init__(self, frames: int):
+    def __init__(self, frames: int, identity: bool = False):
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(frames, frames))  # [to, from]
-        nn.init.xavier_uniform_(self.weight, gain=math.sqrt(2.0))
+        self.weight = nn.Parameter(torch.eye(frames))  # [to, from]
+        if not identity:
+            nn.init.xavier_uniform_(self.weight, gain=math.sqrt(2.0))
 
     def forward(self, x: Tensor) -> Tensor:
         T, (_, C, H, W) = len(self.weight), x.shape
@@ -323,8 +335,9 @@ class FrameFusion(nn.Module):
 class SpatialAttention(nn.Module):
     """h = BN(x), P = ReLU(W₁h), Q = P ⊗ W₂·DW7(DW5(P)), out = h + W₃Q. The paper adds P, [code] adds h."""
 
-    def __init__(self, dim: int):
+    def __init__(self, dim: int, cap: float | None = None):
         super().__init__()
+        self.cap = cap
         self.norm = nn.BatchNorm2d(dim)
         self.proj_in = he(nn.Conv2d(dim, dim, 1))
         self.local = he(nn.Conv2d(dim, dim, 5, padding=2, groups=dim))
@@ -334,7 +347,8 @@ class SpatialAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm(x)
-        p = self.proj_in(h).relu()
+        p = self.proj_in(h)
+        p = p.relu() if self.cap is None else F.hardtanh(p, 0.0, self.cap)
         q = p * self.mix(self.wide(self.local(p)))
         return h + self.proj_out(q)
 
@@ -357,8 +371,9 @@ class VPM(nn.Module):
 
     def __init__(self, dim: int, cfg: SSAVDConfig):
         super().__init__()
-        self.fuse, self.unfuse = FrameFusion(cfg.frames), FrameFusion(cfg.frames)
-        self.attention, self.mlp = SpatialAttention(dim), MLP(dim)
+        self.fuse = FrameFusion(cfg.frames, cfg.fuse_identity)
+        self.unfuse = FrameFusion(cfg.frames, cfg.fuse_identity)
+        self.attention, self.mlp = SpatialAttention(dim, cfg.attention_cap), MLP(dim)
         self.alpha_attention = nn.Parameter(torch.full((dim, 1, 1), cfg.residual_init))
         self.alpha_mlp = nn.Parameter(torch.full((dim, 1, 1), cfg.residual_init))
         self.drop = DropPath(cfg.drop_path)  # a draw per fused frame [code]
@@ -586,8 +601,10 @@ class SSAVD(nn.Module):
             video = torch.addcmul(self.pixel_shift, video.flatten(0, 1), self.pixel_scale)  # BT 3 H W
             video = video.contiguous(memory_format=torch.channels_last)
         audio = _each(self.front_end, audio)  # B 256 L
+        maps = []
         for stage in self.stages:
             video, audio = stage(video, audio)
+            maps.append(video)
         x = None if video is None else video.unflatten(0, (-1, self.cfg.frames)).transpose(1, 2)  # B C T H W
         y = audio  # B C L
 
@@ -600,14 +617,16 @@ class SSAVD(nn.Module):
         f_v = None if x is None else self.pool_video(x).flatten(2).mean(-1)  # B C
         f_a = None if y is None else self.pool_audio(y).flatten(2).mean(-1)  # B C
         z = None if x is None or y is None else torch.cat([f_v, f_a], dim=1)  # B 2C
-        training = self._training_terms(x_style, y_style, f_v, f_a, generator) if self.training else None
+        training = None
+        if self.training:
+            training = self._training_terms(x_style, y_style, f_v, f_a, () if x is None else tuple(maps), generator)
         logits = (
             None if f is None else fake_logit(head(f))
             for head, f in ((self.head_video, f_v), (self.head_audio, f_a), (self.head_whole, z))
         )
         return SSAVDOutput(*logits, f_v, f_a, z, training)
 
-    def _training_terms(self, x_style, y_style, f_v, f_a, generator) -> TrainingTerms:
+    def _training_terms(self, x_style, y_style, f_v, f_a, maps, generator) -> TrainingTerms:
         style, adversarial = {}, {}
         for name, style_map in (("video", x_style), ("audio", y_style)):
             if self.style_heads is None or style_map is None:
@@ -621,7 +640,7 @@ class SSAVD(nn.Module):
         if self.cfg.latent_shuffle and f_v is not None and f_a is not None:
             partner = torch.randperm(len(f_v), generator=generator).to(f_v.device)
             shuffled = fake_logit(self.head_whole(torch.cat([f_v, f_a[partner]], dim=1)))
-        return TrainingTerms(*style.values(), *adversarial.values(), shuffled, partner)
+        return TrainingTerms(*style.values(), *adversarial.values(), shuffled, partner, maps)
 
     def inference_state_dict(self) -> dict[str, Tensor]:
         """The state without the style heads: what a checkpoint holds and `build(card)` loads strictly."""

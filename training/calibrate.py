@@ -69,8 +69,7 @@ def calibrate(run: Path, samples_dir: Path) -> tuple[dict, dict]:
     card["thresholds"] |= {"segment_on": opens, "segment_off": opens - HYSTERESIS}
     card |= {
         "name": NAME, "paper": PAPER, "provisional": True,
-        "command": f"torchrun --nproc-per-node {card['processes']} -m training.train "
-                   f"training/recipes/{recipe.detector}.yaml --samples SAMPLES --noise DATA/noise",
+        "commands": _commands(recipe.detector, card["processes"]),
         "data": {"training": _counts(learn), "development": _counts(dev)},
     }
     return state, card
@@ -95,6 +94,19 @@ def _clip_logits(scored: list, head: str) -> tuple[np.ndarray, np.ndarray]:
     score, label = (np.array(column, float) for column in zip(*rows))
     score = np.clip(score, 1e-6, 1 - 1e-6)
     return np.log(score / (1 - score)), label
+
+
+def _commands(detector: str, processes: int) -> list[str]:
+    """What made these weights, in order."""
+    run, samples = f"runs/{detector}", "--samples SAMPLES"
+    return [
+        "python -m training.prepare manifest DATA --out SAMPLES",
+        f"torchrun --nproc-per-node {processes} -m training.train training/recipes/{detector}.yaml {samples} "
+        "--noise DATA/noise",
+        f"python -m training.refit {run} {samples} --noise DATA/noise",
+        f"python -m training.calibrate {run} {samples}",
+        f"python -m training.evaluate {detector} manifest DATA --card",
+    ]
 
 
 def _counts(samples: list[Sample]) -> dict:

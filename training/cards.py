@@ -10,6 +10,8 @@ PROVISIONAL = "**Provisional weights: they show the whole path from clip to answ
 DATA = """Public clips of talking people and published generator outputs. A share of the fake faces was forged while
 training, from the genuine clips: self-blend, resampling, a mouth from another moment, swap. Development sources chose
 the best step, the calibration and the thresholds; no weight was fitted to them."""
+TEACHER = """While it trained, its picture maps also had to tell, through linear maps that are not kept, what a frozen
+EfficientNet-Lite0 (ImageNet weights, Apache-2.0) sees in the same faces."""
 READING = """Training saw none of its people, and none of its sources and generators but for a few named in the
 data's own notes. AUC with 95 % bootstrap interval over identities; 0.5 is chance. A family's fakes are ranked against
 all genuine clips."""
@@ -39,7 +41,9 @@ def card_page(card: dict) -> str:
         _table(["part", "clips", "sources", "hours", "families"],
                [[name, part["clips"], part["sources"], part["hours"],
                  ", ".join(f"{k} {v}" for k, v in part["families"].items())] for name, part in card["data"].items()]),
-        f"Command: `{card['command']}`. Seed {recipe['seed']}, {card['step']} steps of {recipe['batch']} windows in "
+        TEACHER if recipe["imitation"] else "",
+        "```\n" + "\n".join(card["commands"]) + "\n```",
+        f"Seed {recipe['seed']}, {card['step']} steps of {recipe['batch']} windows in "
         f"each of {card['processes']} processes.",
         "## Results",
         f"Measured on {results['clips']} clips, {_share(results['every'])} of the validation split, "

@@ -54,6 +54,8 @@ class Recipe(BaseModel):
     clip_norm: float = Field(gt=0)
     train_filters: bool  # False keeps the sinc filter bank and its norm as they start: a third of the cost of sound
     losses: Losses
+    imitation: float = Field(ge=0)  # weight of training.imitate; 0 trains without a teacher
+    imitated_frames: int = Field(gt=0)  # frames a window that the teacher looks at
     evaluate_every: int = Field(gt=0)
     save_every_s: float = Field(gt=0)
     threads: int = Field(gt=0)

@@ -25,8 +25,11 @@ from torch.utils.data import DataLoader, Subset
 from detectors.checkpoint import save_checkpoint
 from detectors.ss_avd import SHIPPED, SHIPPED_SPEC, SSAVD, LossWeights, SSAVDDetector, ss_avd_loss
 from training.evaluate import modality_auc, window_scores
+from training.imitate import Imitation
 from training.recipe import Recipe, read_recipe
 from training.sampling import Batches, read_samples, split_sources
+
+FOLLOWED = ("video", "audio", "imitation")  # losses that the log keeps
 
 
 def train(recipe: Recipe, samples_dir: Path, out: Path, resume: bool, noise_dir: Path | None = None) -> dict:
@@ -47,13 +50,15 @@ def train(recipe: Recipe, samples_dir: Path, out: Path, resume: bool, noise_dir:
     weights = LossWeights(**recipe.losses.model_dump())
     ema = SSAVD(SHIPPED, style_heads=True).to(device)
     ema.load_state_dict(model.state_dict())
-    trained = [p for p in model.parameters() if p.requires_grad]
+    imitation = Imitation(SHIPPED.widths[1:]).to(device) if recipe.imitation else None
+    learners = torch.nn.ModuleList(m for m in (model, imitation) if m is not None)
+    trained = [p for p in learners.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     step, best_auc = 0, -1.0
     last = out / "last.pt"
     if resume and last.is_file():
         state = torch.load(last, map_location=device, weights_only=True)
-        model.load_state_dict(state["model"])
+        learners.load_state_dict(state["learners"])
         ema.load_state_dict(state["ema"])
         optimizer.load_state_dict(state["optimizer"])
         step, best_auc = state["step"], state["best_auc"]
@@ -72,11 +77,16 @@ def train(recipe: Recipe, samples_dir: Path, out: Path, resume: bool, noise_dir:
         torch.manual_seed((recipe.seed * 1_000_003 + step) * ranks + rank)
         for group in optimizer.param_groups:
             group["lr"] = recipe.rate_at(step)
-        model.train()
+        learners.train()
         video = None if batch["video"] is None else batch["video"].to(device).float() / 255
         audio = None if batch["audio"] is None else batch["audio"].to(device)
-        loss, parts = ss_avd_loss(model(video, audio), batch["video_fake"].to(device), batch["audio_fake"].to(device),
-                                  weights)
+        answer = model(video, audio)
+        loss, parts = ss_avd_loss(answer, batch["video_fake"].to(device), batch["audio_fake"].to(device), weights)
+        if imitation and video is not None:
+            watched = torch.randint(video.shape[1], (recipe.imitated_frames,)).tolist()
+            maps = tuple(m.unflatten(0, video.shape[:2])[:, watched].flatten(0, 1) for m in answer.training.maps[1:])
+            parts["imitation"] = imitation(video[:, watched].flatten(0, 1), maps)
+            loss = loss + recipe.imitation * parts["imitation"]
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if ranks > 1:
@@ -91,7 +101,7 @@ def train(recipe: Recipe, samples_dir: Path, out: Path, resume: bool, noise_dir:
         elapsed_s = time.perf_counter() - begin
         done = (step - first_step) * ranks
         if step % 10 == 0:
-            log.write(step, loss=loss.item(), **{k: v.item() for k, v in parts.items() if k in ("video", "audio")},
+            log.write(step, loss=loss.item(), **{k: v.item() for k, v in parts.items() if k in FOLLOWED},
                       samples_per_s=done * recipe.batch / elapsed_s, data_wait_share=waited_s / elapsed_s)
         if step % recipe.evaluate_every == 0 or step == recipe.steps:
             card = {"architecture": asdict(SHIPPED), "input_spec": asdict(SHIPPED_SPEC), "recipe": recipe.model_dump(),
@@ -106,7 +116,7 @@ def train(recipe: Recipe, samples_dir: Path, out: Path, resume: bool, noise_dir:
                 save_checkpoint(out / "best.safetensors", ema.inference_state_dict(), card)
         if time.perf_counter() - saved > recipe.save_every_s or step == recipe.steps:
             saved = time.perf_counter()
-            torch.save({"model": model.state_dict(), "ema": ema.state_dict(), "optimizer": optimizer.state_dict(),
+            torch.save({"learners": learners.state_dict(), "ema": ema.state_dict(), "optimizer": optimizer.state_dict(),
                         "step": step, "best_auc": best_auc}, last.with_suffix(".partial"))
             last.with_suffix(".partial").rename(last)
     elapsed_s = max(time.perf_counter() - begin, 1e-9)

@@ -59,7 +59,7 @@ def test_every_shipped_card_says_what_a_reader_needs():
     assert set(cards) == set(BUILDERS)
     for card in cards.values():
         assert {"name", "paper", "provisional", "architecture", "input_spec", "calibration", "thresholds", "recipe",
-                "data", "results", "command"} <= card.keys()
+                "data", "results", "commands"} <= card.keys()
         low, high = card["results"]["video"]["auc_95"]
         assert 0 <= low <= card["results"]["video"]["auc"] <= high <= 1
 

@@ -531,3 +531,46 @@ def test_shipped_departures_in_the_residual_branches_and_the_sound_path():
         alphas = torch.cat([p.flatten() for name, p in model.named_parameters() if "alpha" in name])
         torch.testing.assert_close(alphas, torch.full_like(alphas, scale))
         assert bool((model.stages[1].down_audio(sound) >= 0).all()) is rectified
+
+
+def test_shipped_frame_fusion_starts_by_passing_frames_through():
+    frames = torch.randn(20, 3, 2, 2)
+    with torch.no_grad():
+        torch.testing.assert_close(ss_avd.FrameFusion(10, identity=True)(frames), frames)
+        assert not torch.allclose(ss_avd.FrameFusion(10, identity=False)(frames), frames, atol=0.1)
+    assert SHIPPED.fuse_identity and not PAPER.fuse_identity
+    paper = SSAVD(replace(PAPER, widths=(2,), depths=(1,), face_px=14))
+    assert not torch.equal(paper.stages[0].blocks[0].vpm.fuse.weight, torch.eye(10))
+
+
+def test_training_hands_out_the_maps_of_every_stage():
+    video, audio = clips(2)
+    model = lively().train()
+    maps = model(video, audio).training.maps
+    sides = model.cfg.video_sizes
+    assert [tuple(m.shape) for m in maps] == [
+        (2 * model.cfg.frames, width, side, side) for width, side in zip(model.cfg.widths, sides)]
+    assert model(None, audio).training.maps == ()
+
+
+def test_pictures_far_from_what_the_norms_have_seen_stay_finite_under_the_cap():
+    torch.manual_seed(0)
+    noise = 10 * torch.randn(1, 10, 3, 32, 32)
+    small = {"widths": (4, 8, 16), "depths": (2, 2, 6), "face_px": 32, "samples": 480}
+    with torch.no_grad():
+        capped, free = (SSAVD(replace(SHIPPED, attention_cap=cap, **small)).eval()(noise, None).video
+                        for cap in (6.0, None))
+    assert capped.isfinite().all() and not free.isfinite().all()
+
+
+def test_the_cap_cuts_the_attention_and_nothing_below_it():
+    torch.manual_seed(1)
+    free = ss_avd.SpatialAttention(3).eval()
+    capped = ss_avd.SpatialAttention(3, cap=0.5).eval()
+    capped.load_state_dict(free.state_dict())
+    with torch.no_grad():
+        small, large = 1e-3 * torch.randn(2, 3, 9, 9), 10 * torch.randn(2, 3, 9, 9)
+        torch.testing.assert_close(capped(small), free(small))
+        p = free.proj_in(large / (1 + 1e-5) ** 0.5).clamp(0, 0.5)  # the norm still has mean 0 and variance 1
+        by_hand = large / (1 + 1e-5) ** 0.5 + free.proj_out(p * free.mix(free.wide(free.local(p))))
+        torch.testing.assert_close(capped(large), by_hand, rtol=1e-4, atol=1e-5)

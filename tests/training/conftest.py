@@ -7,15 +7,42 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from safetensors.numpy import save_file
 
+from training import recipe as recipes
 from training.prepare import FRAMES_HZ
+from training.recipe import Recipe
 
 AUDIO_HZ = 16_000
 USUAL = {
     "split": "train", "family": "real", "method": "", "source": "s", "identity": "i", "pair": "", "video_fake": 0.0,
     "audio_fake": 0.0, "speech_s": 1.5, "duration_s": 2.0, "reasons": [],
 }
+
+
+DEBUG = Path(recipes.__file__).parent / "recipes" / "debug.yaml"
+
+
+@pytest.fixture
+def recipe():
+    """recipe(**changes): recipes/debug.yaml, shorter still."""
+
+    def change(**changes) -> Recipe:
+        tiny = {"steps": 2, "batch": 4, "warmup_steps": 1, "evaluate_every": 2, "save_every_s": 1e-6, "threads": 1,
+                "seed": 10, "presence": {"picture": 0.5, "sound": 0.5, "both": 0.0}}  # this seed: sound, then picture
+        return Recipe.model_validate(yaml.safe_load(DEBUG.read_text()) | tiny | changes)
+
+    return change
+
+
+@pytest.fixture
+def four_kinds(write_samples):
+    """All four kinds of clip from one source, and again from another one: one of them becomes the development set."""
+    return write_samples(*(
+        {"source": source, "video_fake": video, "audio_fake": audio, "side_px": 128, "duration_s": 1.7}
+        for source in ("a", "b") for video in (0.0, 1.0) for audio in (0.0, 1.0)
+    ))
 
 
 @pytest.fixture
