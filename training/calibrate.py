@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -25,7 +26,8 @@ from training.recipe import Recipe
 from training.sampling import Sample, read_samples, split_sources
 
 FALSE_ALARMS = {"manipulated": 0.05, "suspicious": 0.15}  # of genuine development clips, at most
-FLOORS = {"manipulated": 0.8, "suspicious": 0.6}  # whatever the false alarms: an even chance is no sign
+# Whatever the false alarms: an even chance is no sign, and a span that is pointed at needs more than a suspicion.
+FLOORS = {"manipulated": 0.8, "suspicious": 0.6, "segment_on": 0.7}
 MARKED_GENUINE = 0.15  # of genuine development clips may have a window that would open a segment
 HYSTERESIS = 0.15  # a segment closes this far below where it opens
 NAME, PAPER = "SS-AVD", "arXiv 2506.07358"
@@ -65,10 +67,11 @@ def calibrate(run: Path, samples_dir: Path) -> tuple[dict, dict]:
     card["thresholds"] = {name: max(threshold_at(clips, share), FLOORS[name])
                           for name, share in FALSE_ALARMS.items()}
     highest = np.array([np.nanmax([scores.video, scores.audio]) for scores in genuine])
-    opens = float(np.clip(threshold_at(highest, MARKED_GENUINE), FLOORS["suspicious"], 0.95))
+    opens = float(np.clip(threshold_at(highest, MARKED_GENUINE), FLOORS["segment_on"], 0.95))
     card["thresholds"] |= {"segment_on": opens, "segment_off": opens - HYSTERESIS}
     card |= {
         "name": NAME, "paper": PAPER, "provisional": True,
+        "commit": _commit(),
         "commands": _commands(recipe.detector, card["processes"]),
         "data": {"training": _counts(learn), "development": _counts(dev)},
     }
@@ -96,11 +99,18 @@ def _clip_logits(scored: list, head: str) -> tuple[np.ndarray, np.ndarray]:
     return np.log(score / (1 - score)), label
 
 
+def _commit() -> str:
+    """The project's commit that runs here; empty outside of a git checkout."""
+    here = Path(__file__).parent
+    done = subprocess.run(["git", "rev-parse", "--short=10", "HEAD"], cwd=here, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
 def _commands(detector: str, processes: int) -> list[str]:
     """What made these weights, in order."""
     run, samples = f"runs/{detector}", "--samples SAMPLES"
     return [
-        "python -m training.prepare manifest DATA --out SAMPLES",
+        "python -m training.prepare manifest DATA --out SAMPLES --as-is",
         f"torchrun --nproc-per-node {processes} -m training.train training/recipes/{detector}.yaml {samples} "
         "--noise DATA/noise",
         f"python -m training.refit {run} {samples} --noise DATA/noise",

@@ -42,6 +42,7 @@ def card_page(card: dict) -> str:
                [[name, part["clips"], part["sources"], part["hours"],
                  ", ".join(f"{k} {v}" for k, v in part["families"].items())] for name, part in card["data"].items()]),
         TEACHER if recipe["imitation"] else "",
+        f"Commands, at commit `{card['commit']}`:" if card["commit"] else "Commands:",
         "```\n" + "\n".join(card["commands"]) + "\n```",
         f"Seed {recipe['seed']}, {card['step']} steps of {recipe['batch']} windows in "
         f"each of {card['processes']} processes.",

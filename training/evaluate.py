@@ -14,10 +14,8 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
-from safetensors.numpy import load_file
 from tqdm import tqdm
 
 from detectors import BUILDERS, Detector, Windows, WindowScores, analyse_clip, load
@@ -26,9 +24,9 @@ from detectors.segments import clip_score
 from detectors.windows import fill, window_starts
 from media import AUDIO_HZ, MediaError, forget, prepare
 from training.cards import store_results
+from training.datasets import DATASETS, Record, read_dataset
 from training.metrics import auc, bootstrap_interval, eer, expected_calibration_error
-from training.records import Record, read_manifests
-from training.sampling import Sample
+from training.sampling import Sample, faces_at
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ def _sample_windows(sample: Sample, detector: Detector, limit: int | None) -> Wi
     picture, sound = sample.has_picture, sample.has_sound
     if not (picture or sound):
         return None
-    tensors = load_file(sample.path)
+    tensors = sample.tensors()
     starts = window_starts(sample.duration_s, spec)
     if limit and len(starts) > limit:
         starts = starts[np.linspace(0, len(starts) - 1, 2 * limit + 1).astype(int)[1::2]]
@@ -79,9 +77,7 @@ def _sample_windows(sample: Sample, detector: Detector, limit: int | None) -> Wi
     faces = audio = None
     if picture:
         wanted_s = starts[:, None] + np.arange(spec.frames) / spec.frames * (ends - starts)[:, None]
-        rows = np.abs(tensors["times_s"] - wanted_s[..., None]).argmin(axis=-1)  # [n, frames]
-        faces = np.stack([[cv2.resize(tensors["faces"][i], (spec.face_px, spec.face_px), interpolation=cv2.INTER_AREA)
-                           for i in row] for row in rows])
+        faces = np.stack([faces_at(tensors, moments_s, spec.face_px) for moments_s in wanted_s])
     if sound:
         wave = tensors["waveform"].astype(np.float32) / 32767
         first = (starts * AUDIO_HZ).round().astype(int)
@@ -103,10 +99,10 @@ def modality_auc(scored: list[tuple[Sample, WindowScores]]) -> dict[str, float]:
 
 def measure_clip(record: Record, root: Path, detector: str) -> Row:
     """One clip through prepare and analyse_clip, as the app does it."""
-    labels = asdict(record)
-    labels.pop("split")
+    labels = {name: getattr(record, name) for name in ("file", "family", "method", "source", "identity", "pair")}
     for name in ("video_fake", "audio_fake"):
-        labels[name] = None if np.isnan(labels[name]) else labels[name]
+        label = getattr(record, name)
+        labels[name] = None if np.isnan(label) else label
     try:
         clip = prepare(root / record.file)
         analysis = analyse_clip(clip, load(detector, "cpu"))
@@ -183,7 +179,7 @@ def _rounded(value: float) -> float | None:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training.evaluate", description=__doc__.splitlines()[0])
     parser.add_argument("detector", choices=list(BUILDERS))
-    parser.add_argument("dataset", choices=["manifest"])
+    parser.add_argument("dataset", choices=list(DATASETS))
     parser.add_argument("root", type=Path)
     parser.add_argument("--split", default="val")
     parser.add_argument("--every", type=int, default=1, metavar="N",
@@ -194,8 +190,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print the summary as one JSON line, last")
     args = parser.parse_args(argv)
     try:
-        records = [r for r in read_manifests(args.root) if r.split == args.split][:: args.every]
-    except FileNotFoundError as error:
+        records = [r for r in read_dataset(args.dataset, args.root) if r.split == args.split][:: args.every]
+    except (FileNotFoundError, ValueError) as error:
         parser.error(str(error))
     rows = measure(records, args.root, args.detector, args.jobs)
     if args.rows:

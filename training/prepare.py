@@ -1,6 +1,11 @@
-"""Clips to training samples: aligned faces and 16 kHz sound, one safetensors file per clip, resumable.
+"""Clips to shards: forged, put through one final chain with their originals, prepared as the app does it, written.
 
-    python -m training.prepare manifest ROOT --out SAMPLES [--limit N] [--jobs N]
+    python -m training.prepare DATASET ROOT --out SHARDS [--versions 4] [--learnt DIR] [--jobs N] [--seed S]
+    python -m training.prepare DATASET ROOT --out SHARDS --as-is       (no forgeries, no chain: the clips themselves)
+
+Each genuine clip gives a group: itself and its forged versions, all through the same drawn chain, so that only the
+manipulation tells them apart. Published fakes go through a chain of their own draw. What comes of a clip depends on
+the seed, the clip and its donors alone: not on the number of processes, nor on what was prepared before.
 """
 
 from __future__ import annotations
@@ -8,100 +13,323 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import logging
+import math
 import multiprocessing
+import os
 import sys
+import tempfile
 import time
-from collections.abc import Iterable
-from dataclasses import asdict
-from functools import partial
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
+import av
+import cv2
 import numpy as np
 import torch
-from safetensors.numpy import save_file
 from tqdm import tqdm
 
-from media import GRID_HZ, MediaError, PreparedClip, forget, prepare
-from training.records import Record, read_manifests
+from media import MediaError, PreparedClip, forget, prepare
+from media.crops import alignment
+from training.datasets import DATASETS, Record, read_dataset
+from training.datasets.splits import split_identities
+from training.facts import clip_facts
+from training.forge.chain import draw_chain, run_chain
+from training.forge.families import Materials, Version, draw_versions, gather
+from training.forge.footage import Footage, Truth, Unsuitable
+from training.forge.landmarks import find_landmarks
+from training.forge.read import read_footage
+from training.forge.sync import edges_to_cut
+from training.shards import REGION_PX, Packed, pack_pictures, write_shard
 
-FRAME_STEP = 3  # every third grid point: 8.3 faces a second, enough for any 10-in-3-s window
-FRAMES_HZ = GRID_HZ / FRAME_STEP
+log = logging.getLogger("telltale")
 
-
-def sample_name(record: Record) -> str:
-    return hashlib.sha256(record.file.encode()).hexdigest()[:16]
-
-
-def write_sample(record: Record, root: Path, out: Path) -> dict:
-    """One clip to one file; its index line, with `skipped` in words where the clip cannot serve."""
-    line = {**asdict(record), "sample": sample_name(record)}
-    path = out / "samples" / f"{line['sample']}.safetensors"
-    try:
-        clip = prepare(root / record.file)
-    except MediaError as error:
-        return {**line, "skipped": error.finding.message}
-    tensors = _tensors(clip)
-    forget()
-    if not tensors:
-        return {**line, "skipped": "neither a face nor sound"}
-    partial_path = path.with_suffix(".partial")
-    save_file(tensors, partial_path)
-    partial_path.rename(path)
-    return {**line, "duration_s": clip.duration_s, "faces": len(tensors.get("faces", ())),
-            "samples": len(tensors.get("waveform", ())), "speech_s": clip.quality.measures.get("speech_s", 0.0),
-            "reasons": [str(r) for r in clip.quality.reasons]}
+CLIPS_PER_SHARD = 8  # with 4 versions of 15 s each at most 0.5 GB
+DONOR_TRIES = 8
 
 
-def _tensors(clip: PreparedClip) -> dict[str, np.ndarray]:
-    """faces [n, 224, 224, 3] uint8 and their times_s [n]; waveform [samples] int16."""
-    tensors = {}
+@dataclass(frozen=True)
+class Plan:
+    """How clips become samples: the same for every process."""
+
+    root: Path
+    records: tuple[Record, ...]  # all of them: donors are drawn from these
+    versions: int
+    as_is: bool
+    learnt: Path | None
+    seed: int
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One shard: the clips that go into it."""
+
+    shard: Path
+    records: tuple[Record, ...]
+
+
+def plan_units(records: Iterable[Record], out: Path, name: str, seed: int) -> list[Unit]:
+    """Clips in shuffled order, so that every shard has some of everything; the order depends on the names alone."""
+    shuffled = sorted(records, key=lambda r: _digest(f"{seed}/{r.file}"))
+    return [Unit(out / f"{name}-{number:06d}.tar", tuple(shuffled[first:first + CLIPS_PER_SHARD]))
+            for number, first in enumerate(range(0, len(shuffled), CLIPS_PER_SHARD))]
+
+
+def write_unit(unit: Unit, plan: Plan) -> list[dict]:
+    """One shard and its index lines; nothing is done where it is there already."""
+    left_out: list[dict] = []
+    return write_shard(unit.shard, _samples_of(unit, plan, left_out), left_out)
+
+
+def _samples_of(unit: Unit, plan: Plan, left_out: list[dict]) -> Iterator[Packed]:
+    for record in unit.records:
+        try:
+            yield from _as_it_is(record, plan) if plan.as_is else _group(record, plan)
+        except MediaError as error:
+            left_out.append({**_line(record, 0), "skipped": error.finding.message})
+        except (av.FFmpegError, OSError, Unsuitable) as error:
+            left_out.append({**_line(record, 0), "skipped": f"{type(error).__name__}: {error}"})
+        finally:
+            forget()
+
+
+def _as_it_is(record: Record, plan: Plan) -> Iterator[Packed]:
+    truth = Truth(record.pair or record.file)
+    yield _pack(prepare(plan.root / record.file), _line(record, 0), truth, None)
+
+
+def _group(record: Record, plan: Plan) -> Iterator[Packed]:
+    """A clip and, where it is genuine, its forgeries, through one chain."""
+    rng = np.random.default_rng((plan.seed, int(_digest(record.file)[:12], 16)))
+    footage = read_footage(plan.root / record.file, clip_id=record.file)
+    original = Version("", footage, Truth(record.file))
+    forged: list[Version] = []
+    if plan.versions and is_genuine(record):
+        if footage.frames is not None:
+            footage = replace(footage, landmarks=find_landmarks(footage.frames))
+        forged = draw_versions(footage, _materials(plan, record), plan.versions, rng)
+    chain = draw_chain(footage, rng, edges_to_cut(footage, *(v.truth for v in forged)))
+    with tempfile.TemporaryDirectory(prefix="telltale-") as folder:
+        for number, version in enumerate([original, *forged]):
+            path = Path(folder) / f"{number}{chain.suffix}"
+            truth, times_s = run_chain(chain, version.footage, version.truth, path)
+            clip = prepare(path)
+            line = {**_line(record, number), "chain": asdict(chain)}
+            if number:
+                line |= _forged(record, version, truth)
+            yield _pack(clip, line, truth, times_s)
+            forget()
+            path.unlink()
+
+
+def is_genuine(record: Record) -> bool:
+    """No modality is known to be fake, and at least one is known to be genuine."""
+    labels = (record.video_fake, record.audio_fake)
+    return 0 in labels and 1 not in labels
+
+
+def _line(record: Record, number: int) -> dict:
+    """What the corpus says, JSON-able: unknown labels are None, open ends of spans too."""
+    line = asdict(record)
+    for name in ("video_fake", "audio_fake"):
+        line[name] = None if math.isnan(line[name]) else line[name]
+    line["spans"] = [[modality, start_s, None if math.isinf(end_s) else end_s]
+                     for modality, start_s, end_s in record.spans]
+    genuine = is_genuine(record)
+    line["pair"] = record.pair or (record.file if genuine else "")
+    return {**line, "key": f"{_digest(record.file)[:16]}-{number}", "version": number, "steps": [],
+            "sync_fake": 0.0 if genuine else None, "group": record.file, "forged": ""}
+
+
+def _forged(record: Record, version: Version, truth: Truth) -> dict:
+    """The labels of a forgery: of what the chain left of it."""
+    labels = truth.labels
+    known = {"video": record.video_fake, "audio": record.audio_fake}
+    labels = {name: None if name in known and math.isnan(known[name]) and not label else label
+              for name, label in labels.items()}
+    return {
+        **{f"{name}_fake": label for name, label in labels.items()},
+        "family": version.family, "forged": version.family, "method": f"forge:{version.family}",
+        "identities": list(dict.fromkeys([*record.identities, *truth.identities])),
+        "spans": [[s.modality, round(s.start_s, 4), round(s.end_s, 4)] for s in truth.spans],
+        "steps": [list(step) for step in truth.steps],
+    }
+
+
+def _pack(clip: PreparedClip, line: dict, truth: Truth, times_s: np.ndarray | None) -> Packed:
+    tensors: dict[str, np.ndarray] = {}
     if clip.tracks:
         track = clip.tracks[0]
-        on_step = np.flatnonzero(np.round(track.times_s * GRID_HZ).astype(int) % FRAME_STEP == 0)
-        tensors["faces"] = np.ascontiguousarray(clip.faces[track.track_id][on_step])
-        tensors["times_s"] = track.times_s[on_step]
+        tensors |= {"times_s": track.times_s, **pack_pictures("faces", clip.faces[track.track_id], "jpeg"),
+                    **pack_pictures("lips", clip.lips[track.track_id], "jpeg")}
+        if truth.region is not None:
+            tensors |= pack_pictures("region", _aligned_region(truth.region, times_s, clip), "png")
     if clip.waveform is not None:
         tensors["waveform"] = np.round(clip.waveform * 32767).astype(np.int16)
-    return tensors
+    measures = clip.quality.measures
+    return Packed({
+        **line, "duration_s": clip.duration_s, "faces": len(tensors.get("times_s", ())),
+        "samples": len(tensors.get("waveform", ())), "speech_s": measures.get("speech_s", 0.0),
+        "reasons": [str(r) for r in clip.quality.reasons], "facts": clip_facts(clip),
+    }, tensors)
 
 
-def prepare_all(records: Iterable[Record], root: Path, out: Path, jobs: int) -> dict:
-    """Write what is missing; the index is appended to as clips finish, so an interrupted run goes on."""
-    (out / "samples").mkdir(parents=True, exist_ok=True)
-    index = out / "index.jsonl"
-    lines = [json.loads(text) for text in index.read_text().splitlines()] if index.is_file() else []
-    done = {line["file"] for line in lines}
-    todo = [r for r in records if r.file not in done]
-    begin = time.perf_counter()
+def _aligned_region(region: np.ndarray, times_s: np.ndarray, clip: PreparedClip) -> np.ndarray:
+    """[n, H, W] uint8 of the file's frames -> [N, REGION_PX, REGION_PX] uint8 in the face crops of the main track."""
+    track = clip.tracks[0]
+    scale = clip.info.width_px / region.shape[2]
+    rows = np.abs(times_s[None] - track.times_s[:, None]).argmin(axis=1)
+    return np.stack([
+        cv2.warpAffine(region[row], alignment(points / scale, REGION_PX), (REGION_PX, REGION_PX), flags=cv2.INTER_AREA)
+        for row, points in zip(rows, track.landmarks_px)])
+
+
+@lru_cache(maxsize=1)
+def _gathered(learnt: Path | None) -> Materials:
+    return gather(_no_donor, learnt)
+
+
+def _no_donor(kind: str, rng: np.random.Generator) -> tuple[Footage, str]:
+    raise Unsuitable("there is nobody to bring in")
+
+
+def _materials(plan: Plan, record: Record) -> Materials:
+    """The swapper draws people of the training split, who must not turn up in another one."""
+    materials = replace(_gathered(plan.learnt), donate=lambda kind, rng: _donor(plan, record, kind, rng))
+    return materials if record.split == "train" else replace(materials, swapper=None)
+
+
+def _donor(plan: Plan, record: Record, kind: str, rng: np.random.Generator) -> tuple[Footage, str]:
+    """Another genuine person's clip of the same split: "face" with landmarks, "voice" with sound.
+
+    Raises: Unsuitable where DONOR_TRIES draws gave none.
+    """
+    label = "video_fake" if kind == "face" else "audio_fake"
+    others = [r for r in plan.records if r.split == record.split and is_genuine(r) and getattr(r, label) == 0
+              and not set(r.identities) & set(record.identities) and (not r.pair or r.pair != record.pair)]
+    for number in rng.permutation(len(others))[:DONOR_TRIES]:
+        other = others[number]
+        try:
+            footage = read_footage(plan.root / other.file, clip_id=other.file)
+        except MediaError:
+            continue
+        if kind == "voice" and footage.sound is not None:
+            return footage, other.identity
+        if kind == "face" and footage.frames is not None:
+            landmarks = find_landmarks(footage.frames)
+            if np.isfinite(landmarks[:, 0, 0]).mean() > 0.5:
+                return replace(footage, landmarks=landmarks), other.identity
+    raise Unsuitable(f"no donor with a {kind} was found for {record.file}")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+# ---- engines ----------------------------------------------------------------------------------------------------
+
+
+def run_local(units: list[Unit], plan: Plan, jobs: int) -> Iterator[list[dict]]:
+    """Index lines of every unit, as they are finished, from so many processes."""
     # spawn: a forked child would inherit torch's thread pool in an unusable state
-    with multiprocessing.get_context("spawn").Pool(jobs, torch.set_num_threads, (1,)) as pool, open(index, "a") as file:
-        work = pool.imap_unordered(partial(write_sample, root=root, out=out), todo)
-        for line in tqdm(work, total=len(todo), unit="clip", file=sys.stderr, mininterval=5):
-            lines.append(line)
-            file.write(json.dumps(line) + "\n")
-            file.flush()
+    with multiprocessing.get_context("spawn").Pool(jobs, _begin) as pool:
+        yield from pool.imap_unordered(_Work(plan), units)
+
+
+def run_ray(units: list[Unit], plan: Plan, jobs: int) -> Iterator[list[dict]]:
+    """The same from the workers of a Ray cluster: the one that RAY_ADDRESS names, else one of `jobs` workers here.
+
+    All nodes must see ROOT and SHARDS under the same paths.
+    """
+    import ray
+
+    ray.init(num_cpus=None if os.environ.get("RAY_ADDRESS") else jobs, log_to_driver=False)
+    try:
+        work = ray.data.from_items([{"unit": unit} for unit in units], override_num_blocks=len(units))
+        for row in work.map(_RayWork(plan), num_cpus=1).iter_rows():
+            yield json.loads(row["lines"])
+    finally:
+        ray.shutdown()
+
+
+def _begin() -> None:
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+
+
+@dataclass(frozen=True)
+class _Work:
+    plan: Plan
+
+    def __call__(self, unit: Unit) -> list[dict]:
+        return write_unit(unit, self.plan)
+
+
+@dataclass(frozen=True)
+class _RayWork:
+    plan: Plan
+
+    def __call__(self, row: dict) -> dict:
+        _begin()
+        return {"lines": json.dumps(write_unit(row["unit"], self.plan))}
+
+
+ENGINES = {"local": run_local, "ray": run_ray}
+
+
+def prepare_all(plan: Plan, out: Path, name: str, jobs: int, engine: str = "local") -> dict:
+    """Write the shards that are missing, and say what there is then."""
+    out.mkdir(parents=True, exist_ok=True)
+    units = plan_units(plan.records, out, name, plan.seed)
+    todo = [unit for unit in units if not unit.shard.with_suffix(".jsonl").is_file()]
+    begin = time.perf_counter()
+    if todo:
+        with tqdm(total=sum(len(u.records) for u in todo), unit="clip", file=sys.stderr, mininterval=5) as bar:
+            for lines in ENGINES[engine](todo, plan, jobs):
+                bar.update(len({line["group"] for line in lines}))
+    elapsed_s = time.perf_counter() - begin
+    lines = [json.loads(text) for unit in units
+             for text in unit.shard.with_suffix(".jsonl").read_text().splitlines()]
     used = [line for line in lines if "skipped" not in line]
     return {
-        "clips": len(lines), "samples": len(used), "skipped": len(lines) - len(used),
+        "clips": len({line["group"] for line in lines}), "samples": len(used), "skipped": len(lines) - len(used),
         "hours": round(sum(line["duration_s"] for line in used) / 3600, 3),
-        "clips_per_s": round(len(todo) / max(time.perf_counter() - begin, 1e-9), 2),
+        "bytes": sum(unit.shard.stat().st_size for unit in units),
+        "clips_per_s": round(sum(len(u.records) for u in todo) / max(elapsed_s, 1e-9), 3),
     }
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training.prepare", description=__doc__.splitlines()[0])
-    parser.add_argument("dataset", choices=["manifest"], help="how ROOT is read: a folder with CSV manifests")
+    parser.add_argument("dataset", choices=list(DATASETS))
     parser.add_argument("root", type=Path)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--split", action="append", help="only clips of this split; may be given several times")
     parser.add_argument("--limit", type=int, help="the first N clips only")
+    parser.add_argument("--versions", type=int, default=4, help="forgeries of each genuine clip (4)")
+    parser.add_argument("--as-is", action="store_true", help="no forgeries and no chain: the clips themselves")
+    parser.add_argument("--learnt", type=Path, help="folder of generators that training.forge.learnt.train wrote")
     parser.add_argument("--jobs", type=int, default=max(multiprocessing.cpu_count(), 1))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--engine", choices=list(ENGINES), default="local")
     parser.add_argument("--json", action="store_true", help="print the summary as one JSON line, last")
     args = parser.parse_args(argv)
     try:
-        records = read_manifests(args.root)[: args.limit]
-    except FileNotFoundError as error:
+        records = read_dataset(args.dataset, args.root)
+    except (FileNotFoundError, ValueError) as error:
         parser.error(str(error))
-    summary = prepare_all(records, args.root, args.out, args.jobs)
+    if not any(r.split for r in records):
+        # FakeAVCeleb swaps faces within a race and gender: whole groups of people would leave a split without some.
+        records, dropped = split_identities(records, seed=args.seed, keep_groups=args.dataset != "fakeavceleb")
+        print(f"No official split: made one without common people; {len(dropped)} clips would be in two and are left "
+              "out.", file=sys.stderr)
+    records = [r for r in records if not args.split or r.split in args.split][: args.limit]
+    if not records:
+        parser.error(f"{args.root} holds no clip of that split")
+    plan = Plan(args.root.resolve(), tuple(records), args.versions, args.as_is, args.learnt, args.seed)
+    summary = prepare_all(plan, args.out.resolve(), args.dataset, args.jobs, args.engine)
     for key, value in summary.items():
         print(f"{key:12} {value}")
     if args.json:

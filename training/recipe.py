@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+T = TypeVar("T")
 
 
 class Presence(BaseModel):
@@ -69,13 +71,25 @@ class Recipe(BaseModel):
 
 
 def read_recipe(path: Path) -> Recipe:
-    """Raises: ValueError in plain words for a missing file, bad YAML or a bad value."""
+    """Raises: ValueError in plain words for a missing file, bad YAML, a bad value, or more than one recipe."""
+    recipes = read_recipes(path, Recipe)
+    if len(recipes) != 1:
+        raise ValueError(f"{path} holds {len(recipes)} recipes, not one")
+    return recipes[0]
+
+
+def read_recipes(path: Path, schema: type[T]) -> list[T]:
+    """The recipes of one YAML file, which may hold several documents.
+
+    Raises: ValueError in plain words for a missing file, bad YAML or a bad value.
+    """
     try:
-        return Recipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
+        return TypeAdapter(list[schema]).validate_python(documents)
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from error
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not valid YAML: {error}") from error
-    except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+    except ValidationError as error:  # the first part of a place is the document's number
+        problems = "; ".join(f"{'.'.join(map(str, e['loc'][1:]))}: {e['msg']}" for e in error.errors())
         raise ValueError(f"{path}: {problems}") from error

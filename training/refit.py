@@ -63,7 +63,7 @@ def extract(rows: list[tuple[Sample, int]], run: Path, degrade: bool, noise_dir:
     forged_share = card["recipe"]["forged_share"]
     found: dict[str, list] = {head: [] for head in HEADS}
     for sample, draw in rows:
-        rng = np.random.default_rng((card["recipe"]["seed"], 2, draw, int(sample.path.stem, 16) % 2**32))
+        rng = np.random.default_rng((card["recipe"]["seed"], 2, draw, int(sample.key.split("-")[0], 16) % 2**32))
         faces, sound = load_window(sample, SHIPPED_SPEC, rng, sample.has_picture, sample.has_sound)
         video_fake = sample.video_fake if sample.has_picture else np.nan
         if degrade and faces is not None:

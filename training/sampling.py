@@ -6,24 +6,23 @@ of the network, not filled with zeros.
 
 from __future__ import annotations
 
-import json
+import math
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from safetensors import safe_open
 from torch.utils.data import Dataset
 
 from detectors.contract import InputSpec
 from detectors.windows import fill
-from media import AUDIO_HZ, prepare
+from media import AUDIO_HZ, GRID_HZ, prepare
 from training.augment import degrade_faces, degrade_sound
 from training.forgeries import forge_faces
-from training.prepare import FRAMES_HZ
+from training.shards import read_index, read_tensors, unpack_pictures
 
 LEAST_SPEECH_S = 0.5  # a sample with less voice does not teach about sound
 
@@ -32,37 +31,51 @@ LEAST_SPEECH_S = 0.5  # a sample with less voice does not teach about sound
 class Sample:
     """One prepared clip: its labels, and where its tensors lie."""
 
-    path: Path
+    folder: Path
+    shard: str
+    offset: int
+    bytes: int
+    key: str
     family: str
     method: str
     source: str
-    identity: str
+    identities: tuple[str, ...]
     pair: str
-    video_fake: float
+    video_fake: float  # 0, 1 or NaN, as the next one
     audio_fake: float
-    faces: int
+    faces: int  # crops, 25 a second
     samples: int
     speech_s: float
     duration_s: float
     split: str
     file: str
+    facts: dict[str, float] = field(hash=False)
+
+    @property
+    def identity(self) -> str:
+        return self.identities[0] if self.identities else ""
 
     @property
     def has_picture(self) -> bool:
-        return self.faces >= 1.5 * FRAMES_HZ and not np.isnan(self.video_fake)
+        return self.faces >= 1.5 * GRID_HZ and not np.isnan(self.video_fake)
 
     @property
     def has_sound(self) -> bool:
         return self.speech_s >= LEAST_SPEECH_S and not np.isnan(self.audio_fake)
 
+    def tensors(self) -> dict[str, np.ndarray]:
+        """As training.shards lists them."""
+        return read_tensors(self.folder, self.shard, self.offset, self.bytes)
+
 
 def read_samples(folder: Path) -> list[Sample]:
-    """The usable samples of a folder that training.prepare wrote."""
-    lines = (json.loads(text) for text in (folder / "index.jsonl").read_text().splitlines())
-    names = Sample.__dataclass_fields__.keys() - {"path"}
+    """The usable samples of a folder of shards."""
+    names = Sample.__dataclass_fields__.keys() - {"folder", "identities", "video_fake", "audio_fake"}
     return [
-        Sample(path=folder / "samples" / f"{line['sample']}.safetensors", **{name: line[name] for name in names})
-        for line in lines if "skipped" not in line
+        Sample(folder=folder, identities=tuple(line["identities"]),
+               **{name: math.nan if line[name] is None else line[name] for name in ("video_fake", "audio_fake")},
+               **{name: line[name] for name in names})
+        for line in read_index(folder) if "skipped" not in line
     ]
 
 
@@ -79,28 +92,31 @@ def split_sources(samples: list[Sample], share: float, seed: int) -> tuple[list[
 def load_window(sample: Sample, spec: InputSpec, rng: np.random.Generator, picture: bool,
                 sound: bool) -> tuple[np.ndarray | None, np.ndarray | None]:
     """A random window: faces [frames, px, px, 3] uint8 and sound [samples] float32, from the same moment."""
-    with safe_open(sample.path, framework="np") as file:
-        start_s = rng.uniform(0, max(sample.duration_s - spec.window_s, 0.0))
-        faces = waveform = None
-        if picture:
-            times_s = file.get_tensor("times_s")
-            if times_s[-1] - times_s[0] < spec.window_s:
-                start_s = times_s[0]
-            span_s = min(spec.window_s, times_s[-1] - start_s + 1 / FRAMES_HZ)
-            if span_s < 0.6 * spec.window_s and times_s[-1] - times_s[0] > span_s:
-                start_s = max(times_s[-1] - spec.window_s, times_s[0])
-                span_s = min(spec.window_s, times_s[-1] - start_s + 1 / FRAMES_HZ)
-            wanted_s = start_s + np.arange(spec.frames) * span_s / spec.frames
-            rows = np.abs(times_s[None] - wanted_s[:, None]).argmin(axis=1)
-            stored = file.get_slice("faces")
-            faces = np.stack([_sized(stored[int(r):int(r) + 1][0], spec.face_px) for r in rows])
-        if sound:
-            stored = file.get_slice("waveform")
-            first = int(start_s * AUDIO_HZ)
-            first = max(min(first, sample.samples - spec.samples), 0)
-            waveform = stored[first:min(first + spec.samples, sample.samples)].astype(np.float32) / 32767
-            waveform = fill(waveform, spec.samples)
+    tensors = sample.tensors()
+    start_s = rng.uniform(0, max(sample.duration_s - spec.window_s, 0.0))
+    faces = waveform = None
+    if picture:
+        times_s = tensors["times_s"]
+        if times_s[-1] - times_s[0] < spec.window_s:
+            start_s = times_s[0]
+        span_s = min(spec.window_s, times_s[-1] - start_s + 1 / GRID_HZ)
+        if span_s < 0.6 * spec.window_s and times_s[-1] - times_s[0] > span_s:
+            start_s = max(times_s[-1] - spec.window_s, times_s[0])
+            span_s = min(spec.window_s, times_s[-1] - start_s + 1 / GRID_HZ)
+        wanted_s = start_s + np.arange(spec.frames) * span_s / spec.frames
+        faces = faces_at(tensors, wanted_s, spec.face_px)
+    if sound:
+        first = int(start_s * AUDIO_HZ)
+        first = max(min(first, sample.samples - spec.samples), 0)
+        waveform = tensors["waveform"][first:min(first + spec.samples, sample.samples)].astype(np.float32) / 32767
+        waveform = fill(waveform, spec.samples)
     return faces, waveform
+
+
+def faces_at(tensors: dict[str, np.ndarray], wanted_s: np.ndarray, side_px: int) -> np.ndarray:
+    """The face crops nearest to these moments [k] -> [k, side, side, 3] uint8."""
+    rows = np.abs(tensors["times_s"][None] - wanted_s[:, None]).argmin(axis=1)
+    return np.stack([_sized(face, side_px) for face in unpack_pictures(tensors, "faces", rows)])
 
 
 def _sized(face: np.ndarray, side_px: int) -> np.ndarray:

@@ -1,23 +1,22 @@
-"""A folder of tiny prepared samples, as training.prepare writes them."""
+"""A folder of tiny shards, as training.prepare writes them."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
-from safetensors.numpy import save_file
 
 from training import recipe as recipes
-from training.prepare import FRAMES_HZ
 from training.recipe import Recipe
+from training.shards import Packed, pack_pictures, write_shard
 
-AUDIO_HZ = 16_000
+AUDIO_HZ, GRID_HZ = 16_000, 25
 USUAL = {
-    "split": "train", "family": "real", "method": "", "source": "s", "identity": "i", "pair": "", "video_fake": 0.0,
-    "audio_fake": 0.0, "speech_s": 1.5, "duration_s": 2.0, "reasons": [],
+    "split": "train", "family": "real", "method": "", "source": "s", "identities": ["i"], "pair": "",
+    "video_fake": 0.0, "audio_fake": 0.0, "sync_fake": 0.0, "speech_s": 1.5, "duration_s": 2.0, "reasons": [],
+    "version": 0, "forged": "", "facts": {"fps": 25.0},
 }
 
 
@@ -50,36 +49,37 @@ def write_samples(tmp_path):
     """write(line, ...) -> folder. A line holds index keys, and `side_px` and `shade` of its faces (None: random)."""
 
     def write(*lines: dict) -> Path:
-        folder = tmp_path / "samples_folder"
-        (folder / "samples").mkdir(parents=True)
-        with open(folder / "index.jsonl", "w") as index:
-            for number, given in enumerate(lines):
-                given = dict(given)
-                side_px, shade = given.pop("side_px", 32), given.pop("shade", None)
-                line = {**USUAL, "file": f"{number}.mp4", "sample": f"{number:016d}", **given}
-                index.write(json.dumps(_with_tensors(folder, line, side_px, shade)) + "\n")
+        folder = tmp_path / "shards"
+        folder.mkdir()
+        packed, left_out = [], []
+        for number, given in enumerate(lines):
+            given = {name: None if isinstance(value, float) and np.isnan(value) else value
+                     for name, value in given.items()}
+            side_px, shade = given.pop("side_px", 32), given.pop("shade", None)
+            line = {**USUAL, "file": f"{number}.mp4", "group": f"{number}.mp4", "key": f"{number:016x}-0", **given}
+            if "skipped" in line:
+                left_out.append(line)
+            else:
+                packed.append(Packed(line, _tensors(line, number, side_px, shade)))
+        write_shard(folder / "tiny-000000.tar", packed, left_out)
         return folder
 
     return write
 
 
-def _with_tensors(folder: Path, line: dict, side_px: int, shade: int | None) -> dict:
+def _tensors(line: dict, number: int, side_px: int, shade: int | None) -> dict[str, np.ndarray]:
     """Faces count up in brightness with time where a shade is given; the sound counts up in 10 ms steps."""
-    if "skipped" in line:
-        return line
-    frames = line.setdefault("faces", int(line["duration_s"] * FRAMES_HZ))
+    frames = line.setdefault("faces", int(line["duration_s"] * GRID_HZ))
     samples = line.setdefault("samples", int(line["duration_s"] * AUDIO_HZ))
-    rng = np.random.default_rng(int(line["sample"]))
+    rng = np.random.default_rng(number)
     tensors = {}
     if frames:
-        if shade is None:
-            tensors["faces"] = rng.integers(0, 256, (frames, side_px, side_px, 3), dtype=np.uint8)
-        else:
-            ramp = (shade + np.arange(frames)).astype(np.uint8)
-            tensors["faces"] = np.broadcast_to(ramp[:, None, None, None], (frames, side_px, side_px, 3)).copy()
-        tensors["times_s"] = np.arange(frames) / FRAMES_HZ
+        faces = rng.integers(0, 256, (frames, side_px, side_px, 3), dtype=np.uint8)
+        if shade is not None:
+            faces[:] = (shade + np.arange(frames)).astype(np.uint8)[:, None, None, None]
+        tensors |= {**pack_pictures("faces", faces, "jpeg"), **pack_pictures("lips", faces[:, :16, :16], "jpeg"),
+                    "times_s": np.arange(frames) / GRID_HZ}
     if samples:
         noise = rng.integers(-3000, 3000, samples)
         tensors["waveform"] = (np.arange(samples) // 160 if shade is not None else noise).astype(np.int16)
-    save_file(tensors, folder / "samples" / f"{line['sample']}.safetensors")
-    return line
+    return tensors

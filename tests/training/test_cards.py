@@ -20,7 +20,7 @@ CARD = {
     "input_spec": {"frames": 10, "face_px": 128, "window_s": 3.0, "hop_s": 1.0},
     "recipe": {"seed": 7, "batch": 16, "imitation": 1.0},
     "data": {"training": {"clips": 1378, "sources": 76, "hours": 1.94, "families": {"real": 286}}},
-    "commands": ["python -m one", "python -m two"],
+    "commit": "0123456789", "commands": ["python -m one", "python -m two"],
     "thresholds": {"manipulated": 0.812, "suspicious": 0.633, "segment_on": 0.701, "segment_off": 0.55},
 }
 
@@ -34,7 +34,8 @@ def test_the_page_shows_the_measured_figures():
     assert "MANIPULATED from 0.812 on, SUSPICIOUS from 0.633 on" in page
     assert "| genuine clips | 2.1% | 3.4% | 90.0% | 4.5% |" in page
     assert "Measured on 88 clips, all of the validation split" in page
-    assert "python -m one\npython -m two" in page and "Seed 7, 1800 steps of 16 windows in each of 2" in page
+    assert "at commit `0123456789`" in page and "python -m one\npython -m two" in page
+    assert "Seed 7, 1800 steps of 16 windows in each of 2" in page
     assert "10 aligned faces of 128 pixels" in page and "**Provisional" in page and "Lite0" in page
 
 

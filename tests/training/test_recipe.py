@@ -63,7 +63,7 @@ def test_all_problems_are_told_at_once(write_recipe):
 
 
 @pytest.mark.parametrize("text, words", [
-    ("a: [", "is not valid YAML"), ("", "valid dictionary"), ("- 1", "valid dictionary"),
+    ("a: [", "is not valid YAML"), ("", "holds 0 recipes, not one"), ("- 1", "valid dictionary"),
 ])
 def test_what_is_no_recipe_is_refused(write_recipe, text, words):
     with pytest.raises(ValueError, match=words):
