@@ -95,7 +95,7 @@ BAND_ALT = (
 AGREEMENT = "{agree} of {of} detectors give this answer."
 PROVISIONAL_BADGE = "Provisional weights"
 PROVISIONAL = (
-    "Trained on little data so far: the picture is judged hardly better than by guessing. "
+    "Trained on little data so far: on people it had not seen it was often wrong, most of all about the picture. "
     "A demonstration, not evidence."
 )
 
