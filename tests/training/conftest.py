@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from training import recipe as recipes
@@ -83,3 +84,24 @@ def _tensors(line: dict, number: int, side_px: int, shade: int | None) -> dict[s
         noise = rng.integers(-3000, 3000, samples)
         tensors["waveform"] = (np.arange(samples) // 160 if shade is not None else noise).astype(np.int16)
     return tensors
+
+
+@pytest.fixture(scope="session")
+def assert_same():
+    """assert_same(a, b): nested states of training are equal to the bit."""
+
+    def compare(a, b) -> None:
+        if isinstance(a, torch.Tensor):
+            assert torch.equal(a, b)
+        elif isinstance(a, dict):
+            assert a.keys() == b.keys()
+            for key in a:
+                compare(a[key], b[key])
+        elif isinstance(a, (list, tuple)):
+            assert len(a) == len(b)
+            for one, other in zip(a, b):
+                compare(one, other)
+        else:
+            assert a == b
+
+    return compare

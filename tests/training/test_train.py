@@ -17,21 +17,8 @@ def state_of(out: Path) -> dict:
     return torch.load(out / "last.pt", weights_only=True)
 
 
-def assert_same(a, b) -> None:
-    if isinstance(a, torch.Tensor):
-        assert torch.equal(a, b)
-    elif isinstance(a, dict):
-        assert a.keys() == b.keys()
-        for key in a:
-            assert_same(a[key], b[key])
-    elif isinstance(a, (list, tuple)):
-        for one, other in zip(a, b):
-            assert_same(one, other)
-    else:
-        assert a == b
-
-
-def test_a_run_that_breaks_off_ends_up_like_one_that_never_stopped(recipe, four_kinds, tmp_path, monkeypatch):
+def test_a_run_that_breaks_off_ends_up_like_one_that_never_stopped(recipe, four_kinds, tmp_path, monkeypatch,
+                                                                   assert_same):
     # After two steps a network's scores are chance or not even numbers; that the best is kept must not hang on it.
     monkeypatch.setattr(training, "modality_auc", lambda scored: {"video": 0.75, "audio": len(scored) / 8})
     straight, resumed = tmp_path / "straight", tmp_path / "resumed"

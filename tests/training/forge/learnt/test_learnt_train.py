@@ -32,27 +32,12 @@ def samples(write_samples) -> Path:
     return write_samples(*({"identities": [name], "side_px": 40} for name in ("ben", "anna")))
 
 
-def assert_same(a, b) -> None:
-    if isinstance(a, torch.Tensor):
-        assert torch.equal(a, b)
-    elif isinstance(a, dict):
-        assert a.keys() == b.keys()
-        for key in a:
-            assert_same(a[key], b[key])
-    elif isinstance(a, (list, tuple)):
-        assert len(a) == len(b)
-        for one, other in zip(a, b):
-            assert_same(one, other)
-    else:
-        assert a == b
-
-
 # ---- training -------------------------------------------------------------------------------------------------
 
 
 @each_generator
 def test_a_run_that_breaks_off_and_goes_on_ends_up_like_one_that_never_stopped(name, recipes, samples, tmp_path,
-                                                                               monkeypatch):
+                                                                               monkeypatch, assert_same):
     recipe = recipes[name].model_copy(update={"save_every_s": 1e-9})
     straight, resumed = tmp_path / "straight", tmp_path / "resumed"
     summary = training.train(recipe, samples, straight, resume=False)
@@ -85,7 +70,7 @@ def test_a_run_that_breaks_off_and_goes_on_ends_up_like_one_that_never_stopped(n
 
 
 @each_generator
-def test_a_trained_file_loads_and_gives_what_the_trained_network_gave(name, recipes, samples, tmp_path):
+def test_a_trained_file_loads_and_gives_what_the_trained_network_gave(name, recipes, samples, tmp_path, assert_same):
     training.train(recipes[name], samples, tmp_path, resume=False)
     generator = load(name, tmp_path)
     assert not generator.training and not any(p.requires_grad for p in generator.parameters())
