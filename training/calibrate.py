@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -100,7 +101,9 @@ def _clip_logits(scored: list, head: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _commit() -> str:
-    """The project's commit that runs here; empty outside of a git checkout."""
+    """The project's commit that runs here; empty outside of a git checkout or without git."""
+    if shutil.which("git") is None:
+        return ""
     here = Path(__file__).parent
     done = subprocess.run(["git", "rev-parse", "--short=10", "HEAD"], cwd=here, capture_output=True, text=True)
     return done.stdout.strip()

@@ -193,7 +193,10 @@ def main(argv: list[str] | None = None) -> int:
         recipe = read_recipe(args.recipe)
     except ValueError as error:
         parser.error(str(error))
-    summary = train(recipe, args.samples, args.out or Path("runs") / recipe.detector, args.resume, args.noise)
+    try:
+        summary = train(recipe, args.samples, args.out or Path("runs") / recipe.detector, args.resume, args.noise)
+    except FileNotFoundError as error:
+        parser.error(str(error))
     for key, value in summary.items():
         print(f"{key:16} {value}")
     if args.json:

@@ -73,3 +73,10 @@ def test_a_bad_recipe_is_refused_in_words(tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         training.main([str(path), "--samples", str(tmp_path)])
     assert stop.value.code == 2 and "stpes: Extra inputs are not permitted" in capsys.readouterr().err
+
+
+def test_a_folder_without_shards_is_refused_in_words(tmp_path, capsys):
+    recipe = Path(training.__file__).parent / "recipes" / "debug.yaml"
+    with pytest.raises(SystemExit) as stop:
+        training.main([str(recipe), "--samples", str(tmp_path), "--out", str(tmp_path / "run")])
+    assert stop.value.code == 2 and "holds no shards" in capsys.readouterr().err
