@@ -123,8 +123,10 @@ def _judge(talk: Talk, told: np.ndarray, axes: np.ndarray) -> Offset:
     rows = _steady_rows(talk)
     whole, curve = _best(talk.lips @ axes, told, rows)
     halves = tuple(_best(talk.lips @ axes, told, half)[0] for half in np.array_split(rows, 2))
-    out = min(abs(whole), *map(abs, halves)) >= LATE and max(*halves, whole) - min(*halves, whole) <= AGREE
-    return Offset(whole / GRID_HZ, tuple(h / GRID_HZ for h in halves), float(curve.max()), out)
+    found = (whole, *halves)
+    out = min(map(abs, found)) >= LATE and max(found) - min(found) <= AGREE
+    out &= max(map(abs, found)) < MOST  # at the end of what was tried the curve has no peak: nothing was found
+    return Offset(whole / GRID_HZ, tuple(h / GRID_HZ for h in halves), float(curve.max()), bool(out))
 
 
 def _best(lips: np.ndarray, told: np.ndarray, rows: np.ndarray) -> tuple[int, np.ndarray]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.offsets import Talk, estimate_offsets, read_talk
+from training.offsets import MOST, Talk, estimate_offsets, read_talk
 
 HZ = 16_000
 
@@ -35,6 +35,13 @@ def test_the_lag_is_found_with_its_sign(found, number, late_s):
 
 def test_only_a_consistent_lag_of_three_frames_counts(found):
     assert {file for file, offset in found.items() if offset.out_of_sync} == {"3.mp4", "8.mp4"}
+
+
+def test_an_estimate_at_the_end_of_what_was_tried_is_no_finding():
+    talks = [talk(i, late=MOST if i in (2, 7) else 0) for i in range(16)]
+    judged = estimate_offsets(talks)
+    assert judged["2.mp4"].offset_s == pytest.approx(MOST / 25, abs=0.041)
+    assert not any(offset.out_of_sync for offset in judged.values())
 
 
 def test_a_mouth_that_has_nothing_to_do_with_the_sound_fits_badly(found):
