@@ -37,8 +37,8 @@ from training.datasets import DATASETS, Record, read_dataset
 from training.datasets.splits import split_identities
 from training.facts import clip_facts
 from training.forge.chain import draw_chain, run_chain
-from training.forge.families import Materials, Version, draw_versions, gather
-from training.forge.footage import Footage, Truth, Unsuitable
+from training.forge.families import Materials, Version, draw_versions, gather, left_out_of
+from training.forge.footage import Footage, Span, Truth, Unsuitable
 from training.forge.landmarks import find_landmarks
 from training.forge.read import read_footage
 from training.forge.sync import edges_to_cut
@@ -78,7 +78,7 @@ def plan_units(records: Iterable[Record], out: Path, name: str, seed: int) -> li
 
 
 def write_unit(unit: Unit, plan: Plan) -> list[dict]:
-    """One shard and its index lines; nothing is done where it is there already."""
+    """One shard and its index lines."""
     left_out: list[dict] = []
     return write_shard(unit.shard, _samples_of(unit, plan, left_out), left_out)
 
@@ -104,7 +104,7 @@ def _group(record: Record, plan: Plan) -> Iterator[Packed]:
     """A clip and, where it is genuine, its forgeries, through one chain."""
     rng = np.random.default_rng((plan.seed, int(_digest(record.file)[:12], 16)))
     footage = read_footage(plan.root / record.file, clip_id=record.file)
-    original = Version("", footage, Truth(record.file))
+    original = Version("", footage, Truth(record.file, _known_spans(record, footage)))
     forged: list[Version] = []
     if plan.versions and is_genuine(record):
         if footage.frames is not None:
@@ -117,8 +117,7 @@ def _group(record: Record, plan: Plan) -> Iterator[Packed]:
             truth, times_s = run_chain(chain, version.footage, version.truth, path)
             clip = prepare(path)
             line = {**_line(record, number), "chain": asdict(chain)}
-            if number:
-                line |= _forged(record, version, truth)
+            line |= _forged(record, version, truth) if number else _as_timed(record, truth)
             yield _pack(clip, line, truth, times_s)
             forget()
             path.unlink()
@@ -143,6 +142,23 @@ def _line(record: Record, number: int) -> dict:
             "sync_fake": 0.0 if genuine else None, "group": record.file, "forged": ""}
 
 
+def _known_spans(record: Record, footage: Footage) -> tuple[Span, ...]:
+    """Where the corpus says that it is fake, on the clip's own clock, before the chain."""
+    return tuple(Span(start_s, min(end_s, footage.duration_s), modality)
+                 for modality, start_s, end_s in record.spans if start_s < footage.duration_s)
+
+
+def _as_timed(record: Record, truth: Truth) -> dict:
+    """Spans and labels of a clip of the corpus after the chain: what it cut off is no longer there to be found."""
+    cut_off = {name: 0.0 for name in ("video", "audio")
+               if record.extent(name) in ("whole", "partial") and not truth.labels[name]}
+    return {"spans": _spans_of(truth), **{f"{name}_fake": label for name, label in cut_off.items()}}
+
+
+def _spans_of(truth: Truth) -> list[list]:
+    return [[s.modality, round(s.start_s, 4), round(s.end_s, 4)] for s in truth.spans]
+
+
 def _forged(record: Record, version: Version, truth: Truth) -> dict:
     """The labels of a forgery: of what the chain left of it."""
     labels = truth.labels
@@ -153,7 +169,7 @@ def _forged(record: Record, version: Version, truth: Truth) -> dict:
         **{f"{name}_fake": label for name, label in labels.items()},
         "family": version.family, "forged": version.family, "method": f"forge:{version.family}",
         "identities": list(dict.fromkeys([*record.identities, *truth.identities])),
-        "spans": [[s.modality, round(s.start_s, 4), round(s.end_s, 4)] for s in truth.spans],
+        "spans": _spans_of(truth),
         "steps": [list(step) for step in truth.steps],
     }
 
@@ -328,6 +344,9 @@ def main(argv: list[str] | None = None) -> int:
     records = [r for r in records if not args.split or r.split in args.split][: args.limit]
     if not records:
         parser.error(f"{args.root} holds no clip of that split")
+    if args.versions and not args.as_is:
+        for sentence in left_out_of(_gathered(args.learnt)):
+            print(sentence, file=sys.stderr)
     plan = Plan(args.root.resolve(), tuple(records), args.versions, args.as_is, args.learnt, args.seed)
     summary = prepare_all(plan, args.out.resolve(), args.dataset, args.jobs, args.engine)
     for key, value in summary.items():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -49,7 +49,6 @@ class Sample:
     duration_s: float
     split: str
     file: str
-    facts: dict[str, float] = field(hash=False)
 
     @property
     def identity(self) -> str:

@@ -574,3 +574,17 @@ def test_the_cap_cuts_the_attention_and_nothing_below_it():
         p = free.proj_in(large / (1 + 1e-5) ** 0.5).clamp(0, 0.5)  # the norm still has mean 0 and variance 1
         by_hand = large / (1 + 1e-5) ** 0.5 + free.proj_out(p * free.mix(free.wide(free.local(p))))
         torch.testing.assert_close(capped(large), by_hand, rtol=1e-4, atol=1e-5)
+
+
+def test_random_frame_fusion_keeps_a_quarter_of_what_frames_have_in_common():
+    """As the departures say of the published start: 24 matrices, two to each of twelve blocks."""
+    torch.manual_seed(0)
+    kept = []
+    with torch.no_grad():
+        for _ in range(400):
+            x = torch.ones(10, 1, 1, 1)
+            for _ in range(24):
+                x = ss_avd.FrameFusion(10)(x)
+                x = x / x.square().mean().sqrt()
+            kept.append(x.mean().abs().item())
+    assert sum(kept) / len(kept) == pytest.approx(0.25, abs=0.04)

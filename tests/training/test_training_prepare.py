@@ -14,6 +14,7 @@ from media import prepare
 from tests.media.corpus import ffmpeg
 from training import prepare as training_prepare
 from training.datasets import Record, read_dataset
+from training.forge.chain import Chain
 from training.forge.footage import Footage, Span, Truth
 from training.prepare import Plan, is_genuine, plan_units, prepare_all
 from training.shards import read_index, read_tensors, unpack_pictures
@@ -213,3 +214,22 @@ def test_a_ray_cluster_of_two_workers_writes_the_same_shards(root, tmp_path, mon
     assert len(written) == 6 and written == sorted(p.name for p in (tmp_path / "spread").iterdir())
     for name in written:
         assert (tmp_path / "local" / name).read_bytes() == (tmp_path / "spread" / name).read_bytes(), name
+
+
+def test_spans_that_a_corpus_gives_go_through_the_chain_with_the_clip(root, tmp_path, monkeypatch):
+    """The chain cuts 0.3 s off the head: what was fake from 0.5 s on now is from 0.2 s on, and the first 0.2 s are
+    gone, with their label."""
+    fixed = Chain(head_s=0.3)
+    monkeypatch.setattr(training_prepare, "draw_chain", lambda footage, rng, edges_s: fixed)
+    record = Record(file="real.mp4", dataset="x", split="train", identities=("ann",), video_fake=1.0, audio_fake=1.0,
+                    spans=(("video", 0.5, 1.0), ("audio", 0.0, 0.2)))
+    [packed] = training_prepare._group(record, plan(root, as_is=False, records=(record,)))
+    [(modality, start_s, end_s)] = packed.line["spans"]
+    assert modality == "video" and (start_s, end_s) == (pytest.approx(0.2, abs=0.09), pytest.approx(0.7, abs=0.09))
+    assert (packed.line["video_fake"], packed.line["audio_fake"]) == (1.0, 0.0)
+
+
+def test_labels_without_spans_survive_the_chain(root):
+    record = Record(file="real.mp4", dataset="x", split="train", video_fake=1.0, audio_fake=np.nan)
+    [packed] = training_prepare._group(record, plan(root, as_is=False, records=(record,)))
+    assert (packed.line["video_fake"], packed.line["audio_fake"], packed.line["spans"]) == (1.0, None, [])

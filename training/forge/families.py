@@ -124,12 +124,17 @@ class Version:
 
 
 def gather(donate: Callable[[str, np.random.Generator], tuple[Footage, str]], learnt_dir: Path | None) -> Materials:
-    """Engines that are installed and generators that were trained; what is missing is logged, once."""
-    engines, absent = find_engines()
-    for sentence in absent:
-        log.info(sentence)
+    """Engines that are installed and generators that were trained."""
+    engines, _ = find_engines()
     generators = {name: learnt.load(name, learnt_dir) for name in learnt.GENERATORS} if learnt_dir else {}
     return Materials(donate, engines, tuple(read_sentences()), **generators)
+
+
+def left_out_of(materials: Materials) -> list[str]:
+    """A sentence for every family that needs what is not there, and for every speech engine that is missing."""
+    absent = [f"{name} is left out: there is no {family.asks} (see docs/training-data.md)."
+              for name, family in FAMILIES.items() if family.asks and not getattr(materials, family.asks)]
+    return absent + [f"{sentence}." for sentence in find_engines()[1]]
 
 
 def suits(footage: Footage) -> frozenset[str]:

@@ -121,3 +121,9 @@ def test_every_family_keeps_the_contract(talker, name):
         assert truth.region.shape == changed.shape and not changed[truth.region == 0].any()
     assert (again.frames == forged.frames).all() and (again.sound == forged.sound).all()
     assert truth_again.spans == truth.spans
+
+
+def test_what_is_left_out_is_said_in_words():
+    told = families.left_out_of(Materials(nobody, vocoder=object()))
+    assert any(sentence.startswith("learnt_swap is left out: there is no swapper") for sentence in told)
+    assert not any("neural_copy" in sentence or "self_blend" in sentence for sentence in told)
