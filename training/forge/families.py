@@ -29,6 +29,8 @@ PARTIAL_S = (0.3, 2.0)
 TWOFOLD_SHARE = 0.15  # of the versions with a forged picture have a forged sound as well
 LEAST_FACE_S = 1.0
 SWAP_TRIES = 4
+NAMES = {"swapper": "a trained swapper", "inpainter": "a trained inpainter", "vocoder": "a trained vocoder",
+         "engines": "a speech engine"}
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ def gather(donate: Callable[[str, np.random.Generator], tuple[Footage, str]], le
 
 def left_out_of(materials: Materials) -> list[str]:
     """A sentence for every family that needs what is not there, and for every speech engine that is missing."""
-    absent = [f"{name} is left out: there is no {family.asks} (see docs/training-data.md)."
+    absent = [f"{name} is left out for lack of {NAMES[family.asks]} (see docs/training-data.md)."
               for name, family in FAMILIES.items() if family.asks and not getattr(materials, family.asks)]
     return absent + [f"{sentence}." for sentence in find_engines()[1]]
 

@@ -125,5 +125,5 @@ def test_every_family_keeps_the_contract(talker, name):
 
 def test_what_is_left_out_is_said_in_words():
     told = families.left_out_of(Materials(nobody, vocoder=object()))
-    assert any(sentence.startswith("learnt_swap is left out: there is no swapper") for sentence in told)
+    assert any(sentence.startswith("learnt_swap is left out for lack of a trained swapper") for sentence in told)
     assert not any("neural_copy" in sentence or "self_blend" in sentence for sentence in told)
