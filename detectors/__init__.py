@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
+from types import ModuleType
 
 from detectors import ss_avd
 from detectors.analysis import analyse, analyse_clip, resolve_device
 from detectors.checkpoint import CHECKPOINTS, CheckpointError, checkpoint_hash, read_card, read_checkpoint
-from detectors.contract import Analysis, Detector, InputSpec, Segment, Thresholds, Verdict, Windows, WindowScores
+from detectors.contract import (
+    Analysis,
+    Detector,
+    Inputs,
+    InputSpec,
+    Segment,
+    Thresholds,
+    Verdict,
+    Windows,
+    WindowScores,
+)
 
-# id -> builder of a Detector from (state dict, card, device). This is the whole zoo.
-BUILDERS: dict[str, Callable] = {
-    "ss_avd": ss_avd.load_detector,
+# id -> module of one paper: its configurations, network, losses, and load_detector. This is the whole zoo.
+MODULES: dict[str, ModuleType] = {
+    "ss_avd": ss_avd,
 }
+# id -> builder of a Detector from (state dict, card, device)
+BUILDERS = {name: module.load_detector for name, module in MODULES.items()}
 
 __all__ = [
-    "BUILDERS", "Analysis", "CheckpointError", "Detector", "InputSpec", "Segment", "Thresholds", "Verdict",
-    "WindowScores", "Windows", "analyse", "analyse_clip", "available", "check_known", "load", "resolve_device",
+    "BUILDERS", "MODULES", "Analysis", "CheckpointError", "Detector", "InputSpec", "Inputs", "Segment", "Thresholds",
+    "Verdict", "WindowScores", "Windows", "analyse", "analyse_clip", "available", "check_known", "load",
+    "resolve_device",
 ]
 
 

@@ -35,6 +35,7 @@ def analyse_clip(clip: PreparedClip, detector: Detector) -> Analysis:
         provisional=detector.card["provisional"], score=score, **modalities, verdict=decide(score, thresholds),
         segments=mark_segments(scores, thresholds, clip.duration_s) if scores else (), windows=scores,
         findings=clip.quality.findings, thresholds=thresholds, seconds=time.perf_counter() - begin,
+        offset_s=scores[0].offset_s if scores else None,
     )
 
 
@@ -47,9 +48,10 @@ def _highest(scores) -> float | None:
 
 
 def overall_score(scores: Sequence[WindowScores], modalities: dict[str, float | None]) -> float | None:
-    """The detector's own whole-clip head where it has one, else the most suspicious modality."""
+    """The detector's own whole-clip head where it has one, else the most suspicious modality. Sound that does not
+    belong to the picture counts beside a whole-clip head, whose paper knows of manipulated modalities alone."""
     whole = _highest(clip_score(s.whole) for s in scores)
-    return whole if whole is not None else _highest(modalities.values())
+    return _highest(modalities.values() if whole is None else (whole, modalities["sync"]))
 
 
 def decide(score: float | None, thresholds: Thresholds) -> Verdict:
@@ -70,10 +72,10 @@ def analyse(
 
     Raises: KeyError for an unknown detector id (the message lists the choices), ValueError for a bad device.
     """
-    from detectors import load  # the registry imports this module's neighbours
+    from detectors import available, load  # the registry imports this module's neighbours
 
     begin = time.perf_counter()
-    chosen = [load(name, device) for name in dict.fromkeys(detectors or _all_ids())]
+    chosen = [load(name, device) for name in dict.fromkeys(detectors or available())]
     stage = _relay(on_stage, begin)
     try:
         clip = prepare(path, on_stage=lambda words, _: stage(words))
@@ -103,12 +105,6 @@ def resolve_device(device: str) -> torch.device:
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("There is no CUDA device here; use --device cpu.")
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def _all_ids() -> list[str]:
-    from detectors import BUILDERS
-
-    return list(BUILDERS)
 
 
 def _relay(on_stage: OnStage | None, begin: float) -> Callable[[str], None]:

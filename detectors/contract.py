@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from enum import Enum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from media import ClipInfo, Finding
 
@@ -35,7 +37,10 @@ class InputSpec:
     face_px: int
     audio_hz: int
     modalities: tuple[str, ...]  # subset of ("video", "audio")
+    lips: int = 0  # lip crops per window, evenly spaced, of lips_px
     lips_px: int | None = None
+    stretch: bool = True  # a shorter clip is sampled more densely and its sound repeated; False: padded with nothing
+    least_face_share: float = 0.8  # of a window's frames that must show the face for it to be judged
 
     @property
     def fps(self) -> float:
@@ -57,12 +62,26 @@ class Windows:
     audio: np.ndarray | None  # [n, samples] float32
     has_audio: np.ndarray  # [n] bool
     track_id: int | None = None
+    face_seen: np.ndarray | None = None  # [n, frames] bool: False where a crop is zero or stands in for another moment
+    lips: np.ndarray | None = None  # [n, lips, lips_px, lips_px, 3] uint8, where the spec asks for lips
+    lips_seen: np.ndarray | None = None  # [n, lips] bool
+
+
+class Inputs(NamedTuple):
+    """A batch of windows as tensors on a device; a modality that is missing from all of them is None."""
+
+    faces: Tensor | None = None  # [n, frames, 3, face_px, face_px] float in [0, 1]
+    lips: Tensor | None = None  # [n, lips, 3, lips_px, lips_px] float in [0, 1]
+    audio: Tensor | None = None  # [n, samples] float
+    face_seen: Tensor | None = None  # [n, frames] bool; None: all of them
+    lips_seen: Tensor | None = None  # [n, lips] bool; None: all of them
+    length_s: Tensor | None = None  # [n] seconds of the window that lie inside the clip; None: all of it
 
 
 @dataclass(frozen=True)
 class WindowScores:
-    """Scores of one track's windows. A modality is None when the paper has no such head; NaN where a window
-    lacks the modality."""
+    """Scores of one track over time. A modality is None when the paper has no such head; NaN where a span lacks
+    the modality. Spans are the windows that were scored, or finer parts of them where a detector tells those."""
 
     start_s: np.ndarray  # [n]
     end_s: np.ndarray  # [n]
@@ -71,6 +90,8 @@ class WindowScores:
     sync: np.ndarray | None  # [n]
     whole: np.ndarray | None  # [n]
     track_id: int | None = None
+    proposals: tuple[Segment, ...] | None = None  # a detector's own segments; None: they follow from the curves
+    offset_s: float | None = None  # by which the sound comes after the picture, estimated; None: not told
 
 
 @dataclass(frozen=True)
@@ -123,11 +144,13 @@ class Analysis:
     findings: tuple[Finding, ...]
     thresholds: Thresholds
     seconds: float  # time the scoring took
+    offset_s: float | None = None  # by which the sound comes after the picture of the main face, where it is told
 
     def to_json(self) -> dict:
         rounded = {name: _round(getattr(self, name)) for name in ("score", "video", "audio", "sync")}
         return {
             **rounded,
+            "offset_s": None if self.offset_s is None else round(self.offset_s, 2),
             "verdict": str(self.verdict),
             "provisional": self.provisional,
             "segments": [s.to_json() for s in self.segments],
@@ -144,8 +167,17 @@ class Detector(Protocol):
     id: str
     spec: InputSpec
     card: dict  # the checkpoint's metadata: architecture, data, results, thresholds ...
+    model: torch.nn.Module  # in eval mode
 
     def score(self, windows: Windows) -> WindowScores: ...
+
+    def logits(self, inputs: Inputs) -> dict[str, Tensor]:
+        """Head ("video", "audio", "sync", "whole") -> calibrated logit of P(fake) [n], differentiable in the inputs.
+
+        Heads that need a missing modality are absent. sigmoid(logit) is what score() tells of the same windows;
+        where score() tells finer parts of a window, the logit is one for the window, of its most suspicious part.
+        """
+        ...
 
 
 def _round(value: float | None) -> float | None:

@@ -68,16 +68,20 @@ def clip_score(scores: Sequence[float] | np.ndarray | None) -> float | None:
 
 def mark_segments(windows: Sequence[WindowScores], thresholds: Thresholds, duration_s: float) -> tuple[Segment, ...]:
     """All segments of all tracks and modalities, in order of time. Sound is scored once per face track; its
-    segments come from the mean over tracks."""
+    segments come from the mean over tracks. A detector that proposes its own segments is taken at its word for those
+    that reach segment_on."""
     segments: list[Segment] = []
     for scores in windows:
+        if scores.proposals is not None:
+            segments += [p for p in scores.proposals if p.score >= thresholds.segment_on]
+            continue
         for modality in ("video", "sync"):
             values = getattr(scores, modality)
             if values is not None:
                 curve = score_curve(scores.start_s, scores.end_s, values, duration_s)
                 segments += find_segments(*curve, thresholds, modality=modality, track_id=scores.track_id,
                                           duration_s=duration_s)
-    sound = mean_over_tracks(windows, "audio")
+    sound = None if any(w.proposals is not None for w in windows) else mean_over_tracks(windows, "audio")
     if sound is not None:
         curve = score_curve(windows[0].start_s, windows[0].end_s, sound, duration_s)
         segments += find_segments(*curve, thresholds, modality="audio", track_id=None, duration_s=duration_s)

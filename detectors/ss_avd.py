@@ -52,15 +52,16 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.func import functional_call
 
-from detectors.contract import InputSpec, Windows, WindowScores
+from detectors.contract import Inputs, InputSpec, Windows, WindowScores
+from detectors.scoring import calibrated, score_windows
 
+NAME, CITATION = "SS-AVD", "arXiv 2506.07358"
 FAKE, REAL = 0, 1  # class order of the two-class heads [code]
 AUDIO_HZ = 16_000
 SPEC = InputSpec(
@@ -664,6 +665,11 @@ def fake_logit(two_class: Tensor) -> Tensor:
     return two_class[..., FAKE] - two_class[..., REAL]
 
 
+def example(config: SSAVDConfig) -> tuple[Tensor, Tensor]:
+    """One window of nothing, as forward takes it."""
+    return torch.zeros(1, config.frames, 3, config.face_px, config.face_px), torch.zeros(1, config.samples)
+
+
 def build(card: dict) -> SSAVD:
     """The network that card["architecture"], `asdict` of a config, describes; weights still random."""
     architecture = {k: tuple(v) if isinstance(v, list) else v for k, v in card["architecture"].items()}
@@ -770,38 +776,19 @@ class SSAVDDetector:
         self.model = model.to(device).eval()
         self.card, self.spec, self.device = card, spec, torch.device(device)
 
-    @torch.inference_mode()
     def score(self, windows: Windows, batch_size: int = 8) -> WindowScores:
-        """P(fake) per window: video and audio NaN where the window lacks them; whole is then the one that
-        is there, NaN where there is neither. The answer does not depend on the batch size."""
-        n = len(windows.start_s)
-        scores = {name: np.full(n, np.nan) for name in ("video", "audio", "whole")}
-        has_face, has_audio = windows.has_face.astype(bool), windows.has_audio.astype(bool)
-        for face, sound in ((True, True), (True, False), (False, True)):
-            group = np.flatnonzero((has_face == face) & (has_audio == sound))
-            for rows in np.split(group, range(batch_size, len(group), batch_size)):
-                if len(rows) == 0:
-                    continue
-                out = self.model(
-                    self._video(windows.faces[rows]) if face else None,
-                    torch.from_numpy(windows.audio[rows]).float().to(self.device) if sound else None,
-                )
-                for name, values in scores.items():
-                    if (logit := getattr(out, name)) is not None:
-                        values[rows] = self._probability(name, logit)
-                if not (face and sound):
-                    scores["whole"][rows] = scores["video" if face else "audio"][rows]
+        """P(fake) per window: video and audio NaN where the window lacks them, whole where it lacks both."""
+        scores = score_windows(windows, self.logits, ("video", "audio", "whole"), batch_size, self.device)
         # No sync score: LSA trains this network to accept sound and picture of different clips.
         return WindowScores(windows.start_s, windows.end_s, scores["video"], scores["audio"], None,
                             scores["whole"], windows.track_id)
 
-    def _video(self, faces: np.ndarray) -> Tensor:
-        """uint8 [n, T, H, W, 3] -> float (n, T, 3, H, W) in [0, 1]."""
-        return torch.from_numpy(faces).to(self.device).permute(0, 1, 4, 2, 3).float() / 255
-
-    def _probability(self, name: str, logit: Tensor) -> np.ndarray:
-        fit = self.card.get("calibration", {}).get(name, {"scale": 1.0, "bias": 0.0})
-        return (fit["scale"] * logit.double() + fit["bias"]).sigmoid().cpu().numpy()
+    def logits(self, inputs: Inputs) -> dict[str, Tensor]:
+        """Of the heads whose modality is there. With one modality alone, whole is that one's own logit."""
+        out = self.model(inputs.faces, inputs.audio)
+        told = {name: logit for name in ("video", "audio", "whole") if (logit := getattr(out, name)) is not None}
+        told = calibrated(self.card, told)
+        return {**told, "whole": told.get("whole", told.get("video", told.get("audio")))}
 
 
 def load_detector(state: dict[str, Tensor], card: dict, device: str | torch.device = "cpu") -> SSAVDDetector:

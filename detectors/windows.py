@@ -8,7 +8,6 @@ import numpy as np
 from detectors.contract import InputSpec, Windows
 from media import AUDIO_HZ, GRID_HZ, FaceTrack, PreparedClip
 
-LEAST_FACE_SHARE = 0.8  # of a window's frames that must show the face
 NEAREST_FACE_S = 0.25  # a missing frame may be stood in for by one at most this far away
 LEAST_SPEECH_S = 0.3  # voice that a window must hold for its sound to be judged
 
@@ -20,45 +19,65 @@ def window_starts(duration_s: float, spec: InputSpec) -> np.ndarray:
     return np.append(starts, last_s) if last_s - starts[-1] > 0.2 * spec.hop_s else starts
 
 
-def cut_windows(clip: PreparedClip, spec: InputSpec) -> tuple[Windows, ...]:
+def cut_windows(clip: PreparedClip, spec: InputSpec, starts_s: np.ndarray | None = None) -> tuple[Windows, ...]:
     """One Windows per face track, or a single one without a track when no face can be judged.
 
-    A modality that the clip's quality blocks is left out altogether, not filled with zeros.
+    Windows start at window_starts, or at starts_s [n]. A modality that the clip's quality blocks is left out
+    altogether, not filled with zeros.
     """
-    starts = window_starts(clip.duration_s, spec)
+    starts = window_starts(clip.duration_s, spec) if starts_s is None else starts_s
     ends = np.minimum(starts + spec.window_s, clip.duration_s)
     audio, has_audio = _cut_audio(clip, spec, starts, ends)
     tracks = () if clip.quality.blocks("video") or "video" not in spec.modalities else clip.tracks
     if not tracks:
         return (Windows(starts, ends, None, np.zeros(len(starts), bool), audio, has_audio),)
-    return tuple(
-        Windows(starts, ends, *_cut_faces(clip, track, spec, starts, ends), audio, has_audio, track.track_id)
-        for track in tracks
-    )
+    return tuple(_cut_track(clip, track, spec, starts, ends, audio, has_audio) for track in tracks)
 
 
-def _cut_faces(clip: PreparedClip, track: FaceTrack, spec: InputSpec, starts: np.ndarray,
-               ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """faces [n, frames, px, px, 3] uint8 and has_face [n].
+def _cut_track(clip: PreparedClip, track: FaceTrack, spec: InputSpec, starts: np.ndarray, ends: np.ndarray,
+               audio: np.ndarray | None, has_audio: np.ndarray) -> Windows:
+    rows, seen, has_face = _find_crops(track, spec, spec.frames, starts, ends)
+    faces = _cut_crops(clip.faces[track.track_id], rows, has_face[:, None] & (rows >= 0), spec.face_px)
+    lips = lips_seen = None
+    if spec.lips:
+        lip_rows, lips_seen, _ = _find_crops(track, spec, spec.lips, starts, ends)
+        lips = _cut_crops(clip.lips[track.track_id], lip_rows, has_face[:, None] & (lip_rows >= 0), spec.lips_px)
+        lips_seen &= has_face[:, None]
+    return Windows(starts, ends, faces, has_face, audio, has_audio, track.track_id,
+                   face_seen=seen & has_face[:, None], lips=lips, lips_seen=lips_seen)
 
-    Frame i of a window lies at start + i * length / frames, as in the papers' uniform sampling; a clip shorter
-    than the window is sampled more densely over what there is.
+
+def _find_crops(track: FaceTrack, spec: InputSpec, count: int, starts: np.ndarray,
+                ends: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """rows [n, count] of the crops nearest to the wanted moments (-1: none near), seen [n, count], has_face [n].
+
+    Moment i of a window lies at start + i * length / count, as in the papers' uniform sampling. Where the spec
+    stretches, a clip shorter than the window is sampled more densely over what there is.
     """
-    crops = clip.faces[track.track_id]
-    faces = np.zeros((len(starts), spec.frames, spec.face_px, spec.face_px, 3), np.uint8)
-    has_face = np.zeros(len(starts), bool)
-    for n, (start_s, end_s) in enumerate(zip(starts, ends)):
-        wanted_s = start_s + np.arange(spec.frames) * (end_s - start_s) / spec.frames
-        wanted_s = np.round(wanted_s * GRID_HZ) / GRID_HZ
-        after = np.clip(np.searchsorted(track.times_s, wanted_s), 1, max(len(track.times_s) - 1, 1))
-        after = np.minimum(after, len(track.times_s) - 1)
-        before = np.maximum(after - 1, 0)
-        nearer = np.where(wanted_s - track.times_s[before] < track.times_s[after] - wanted_s, before, after)
-        distance_s = np.abs(track.times_s[nearer] - wanted_s)
-        has_face[n] = np.mean(distance_s < 1.5 / GRID_HZ) >= LEAST_FACE_SHARE and distance_s.max() <= NEAREST_FACE_S
-        if has_face[n]:
-            faces[n] = [_resized(crops[i], spec.face_px) for i in nearer]
-    return faces, has_face
+    length_s = (ends - starts)[:, None] if spec.stretch else spec.window_s
+    wanted_s = starts[:, None] + np.arange(count) * length_s / count  # [n, count]
+    wanted_s = np.round(wanted_s * GRID_HZ) / GRID_HZ
+    after = np.clip(np.searchsorted(track.times_s, wanted_s), 1, max(len(track.times_s) - 1, 1))
+    after = np.minimum(after, len(track.times_s) - 1)
+    before = np.maximum(after - 1, 0)
+    rows = np.where(wanted_s - track.times_s[before] < track.times_s[after] - wanted_s, before, after)
+    distance_s = np.abs(track.times_s[rows] - wanted_s)
+    seen = (distance_s < 1.5 / GRID_HZ) & (wanted_s < ends[:, None] + 0.5 / GRID_HZ)
+    inside = wanted_s < ends[:, None]
+    share = (seen & inside).sum(axis=1) / np.maximum(inside.sum(axis=1), 1)
+    has_face = share >= spec.least_face_share
+    if spec.stretch:
+        has_face &= distance_s.max(axis=1) <= NEAREST_FACE_S
+        return rows, seen, has_face
+    return np.where(seen, rows, -1), seen, has_face & seen.any(axis=1)
+
+
+def _cut_crops(crops: np.ndarray, rows: np.ndarray, wanted: np.ndarray, side_px: int) -> np.ndarray:
+    """[n, count, side, side, 3] uint8, zero where a crop is not wanted."""
+    cut = np.zeros((*rows.shape, side_px, side_px, 3), np.uint8)
+    for place in zip(*np.nonzero(wanted)):
+        cut[place] = _resized(crops[rows[place]], side_px)
+    return cut
 
 
 def _resized(crop: np.ndarray, side_px: int) -> np.ndarray:
@@ -82,7 +101,7 @@ def _cut_audio(clip: PreparedClip, spec: InputSpec, starts: np.ndarray,
         voiced_s = sum(max(min(end_s, e) - max(start_s, s), 0.0) for s, e in clip.speech_s)
         has_audio[n] = voiced_s >= LEAST_SPEECH_S and len(part) >= 0.5 * AUDIO_HZ
         if has_audio[n]:
-            audio[n] = fill(part, spec.samples)
+            audio[n] = fill(part, spec.samples) if spec.stretch else np.pad(part, (0, spec.samples - len(part)))
     return audio, has_audio
 
 

@@ -188,7 +188,9 @@ def _pack(clip: PreparedClip, line: dict, truth: Truth, times_s: np.ndarray | No
     return Packed({
         **line, "duration_s": clip.duration_s, "faces": len(tensors.get("times_s", ())),
         "samples": len(tensors.get("waveform", ())), "speech_s": measures.get("speech_s", 0.0),
-        "reasons": [str(r) for r in clip.quality.reasons], "facts": clip_facts(clip),
+        "voice_s": [[round(start_s, 3), round(end_s, 3)] for start_s, end_s in clip.speech_s],
+        "reasons": [str(r) for r in clip.quality.reasons],
+        "blocks": sorted(set().union(*(f.blocks for f in clip.quality.findings))), "facts": clip_facts(clip),
     }, tensors)
 
 

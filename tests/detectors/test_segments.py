@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from detectors.contract import Thresholds, WindowScores
+from detectors.contract import Segment, Thresholds, WindowScores
 from detectors.segments import STEP_S, clip_score, find_segments, mark_segments, mean_over_tracks, score_curve
 
 THRESHOLDS = Thresholds(manipulated=0.9, suspicious=0.6, segment_on=0.5, segment_off=0.3, min_segment_s=0.5,
@@ -68,3 +70,10 @@ def test_sound_is_one_track_whatever_the_number_of_faces():
     assert mean_over_tracks(windows, "sync") is None
     marked = {(s.modality, s.track_id, round(s.start_s, 1)) for s in mark_segments(windows, THRESHOLDS, 2.0)}
     assert marked == {("video", 0, 0.0), ("video", 1, 1.0), ("audio", None, 0.0)}
+
+
+def test_a_detector_that_proposes_segments_is_taken_at_its_word():
+    proposed = (Segment(0.2, 0.9, 0.95, "audio", 0), Segment(0.0, 2.0, THRESHOLDS.segment_on - 0.01, "video", 0))
+    told = replace(scores(0, [0.9, 0.9], [0.9, 0.9]), proposals=proposed)
+    assert mark_segments([told], THRESHOLDS, 2.0) == proposed[:1]
+    assert mark_segments([replace(told, proposals=())], THRESHOLDS, 2.0) == ()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -15,14 +17,15 @@ SPEC = InputSpec(window_s=3.0, hop_s=1.0, frames=10, face_px=16, audio_hz=AUDIO_
 def a_clip(duration_s=6.0, face_times_s=None, speech_s=((0.0, 99.0),), sound=True, findings=()):
     """A clip whose face crops carry their own time (in hundredths of a second) and whose sound counts samples."""
     times = np.round(np.arange(0, duration_s, 0.04), 2) if face_times_s is None else np.asarray(face_times_s)
-    tracks, faces = (), {}
+    tracks, faces, lips = (), {}, {}
     if len(times):
         n = len(times)
         tracks = (FaceTrack(0, times, np.zeros((n, 4), np.float32), np.zeros((n, 5, 2), np.float32), np.ones(n)),)
         faces = {0: np.broadcast_to((times * 25).round().astype(np.uint8)[:, None, None, None], (n, 16, 16, 3))}
+        lips = faces
     waveform = np.arange(round(duration_s * AUDIO_HZ), dtype=np.float32) if sound else None
     info = ClipInfo("x.mp4", "0" * 64, 1, "mp4", duration_s, video_codec="h264", audio_codec="aac")
-    return PreparedClip(info, tracks, faces, {}, waveform, speech_s, Quality(tuple(findings), {}))
+    return PreparedClip(info, tracks, faces, lips, waveform, speech_s, Quality(tuple(findings), {}))
 
 
 def test_windows_follow_the_hop_and_the_last_ends_with_the_clip():
@@ -50,6 +53,35 @@ def test_sound_comes_from_the_same_moment_and_short_sound_repeats():
     short = cut_windows(a_clip(duration_s=1.6), SPEC)[0]
     assert short.audio[0, round(1.6 * AUDIO_HZ)] == 0  # begins again, not silence
     assert fill(np.array([1.0, 2.0]), 5).tolist() == [1, 2, 1, 2, 1]
+
+
+def test_a_spec_that_does_not_stretch_pads_a_short_clip_and_says_so():
+    windows = cut_windows(a_clip(duration_s=1.6), replace(SPEC, stretch=False, frames=6))[0]
+    assert windows.face_seen[0].tolist() == [True, True, True, True, False, False]  # at 0, 0.5, 1, 1.5 s; 2; 2.5 s
+    assert windows.faces[0, :, 0, 0, 0].tolist() == [0, 12, 25, 38, 0, 0]
+    assert windows.audio[0, round(1.6 * AUDIO_HZ) - 1] > 0 and not windows.audio[0, round(1.6 * AUDIO_HZ):].any()
+
+
+def test_a_face_lost_for_a_second_is_masked_frame_by_frame_where_few_faces_are_enough():
+    face_times_s = np.concatenate([np.arange(0, 1, 0.04), np.arange(2, 6, 0.04)])
+    spec = replace(SPEC, stretch=False, least_face_share=0.2, frames=6)
+    windows = cut_windows(a_clip(face_times_s=face_times_s), spec)[0]
+    assert windows.has_face.tolist() == [True] * 4
+    assert windows.face_seen[0].tolist() == [True, True, True, False, True, True]  # a crop 40 ms away still counts
+    assert not windows.faces[0, 3].any()
+    assert cut_windows(a_clip(face_times_s=face_times_s), SPEC)[0].has_face.tolist() == [False, False, True, True]
+
+
+def test_lips_have_their_own_rate_and_come_from_the_same_moments():
+    windows = cut_windows(a_clip(), replace(SPEC, lips=75, lips_px=8))[0]
+    assert windows.lips.shape == (4, 75, 8, 8, 3) and windows.lips_seen.all()
+    assert windows.lips[1, :, 0, 0, 0].tolist() == list(range(25, 100))  # 25 Hz from 1 s on
+    assert cut_windows(a_clip(), SPEC)[0].lips is None
+
+
+def test_windows_may_start_where_they_are_asked_to():
+    windows = cut_windows(a_clip(), SPEC, np.array([0.44, 2.0]))[0]
+    assert windows.end_s.tolist() == [3.44, 5.0] and windows.faces[0, 0, 0, 0, 0] == 11
 
 
 def test_windows_without_the_face_are_marked_and_stay_empty():
