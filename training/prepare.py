@@ -40,13 +40,13 @@ from training.forge.chain import draw_chain, run_chain
 from training.forge.families import Materials, Version, draw_versions, gather, left_out_of
 from training.forge.footage import Footage, Span, Truth, Unsuitable
 from training.forge.landmarks import find_landmarks
-from training.forge.read import read_footage
+from training.forge.read import read_pieces
 from training.forge.sync import edges_to_cut
 from training.shards import REGION_PX, Packed, pack_pictures, write_shard
 
 log = logging.getLogger("telltale")
 
-CLIPS_PER_SHARD = 8  # with 4 versions of 15 s each at most 0.5 GB
+CLIPS_PER_SHARD = 8  # with 4 versions of 15 s each at most 0.5 GB; four times that where all are cut into pieces
 DONOR_TRIES = 8
 
 
@@ -86,7 +86,7 @@ def write_unit(unit: Unit, plan: Plan) -> list[dict]:
 def _samples_of(unit: Unit, plan: Plan, left_out: list[dict]) -> Iterator[Packed]:
     for record in unit.records:
         try:
-            yield from _as_it_is(record, plan) if plan.as_is else _group(record, plan)
+            yield from _as_it_is(record, plan) if plan.as_is else _groups(record, plan)
         except MediaError as error:
             left_out.append({**_line(record, 0), "skipped": error.finding.message})
         except (av.FFmpegError, OSError, Unsuitable) as error:
@@ -100,11 +100,16 @@ def _as_it_is(record: Record, plan: Plan) -> Iterator[Packed]:
     yield _pack(prepare(plan.root / record.file), _line(record, 0), truth, None)
 
 
-def _group(record: Record, plan: Plan) -> Iterator[Packed]:
-    """A clip and, where it is genuine, its forgeries, through one chain."""
-    rng = np.random.default_rng((plan.seed, int(_digest(record.file)[:12], 16)))
-    footage = read_footage(plan.root / record.file, clip_id=record.file)
-    original = Version("", footage, Truth(record.file, _known_spans(record, footage)))
+def _groups(record: Record, plan: Plan) -> Iterator[Packed]:
+    """A clip, or each piece of a long one, with its forgeries where it is genuine."""
+    for start_s, footage in read_pieces(plan.root / record.file, clip_id=record.file):
+        yield from _group(record, footage, start_s, plan)
+
+
+def _group(record: Record, footage: Footage, start_s: float, plan: Plan) -> Iterator[Packed]:
+    """One piece and its forgeries, through one chain."""
+    rng = np.random.default_rng((plan.seed, int(_digest(_piece(record, start_s))[:12], 16)))
+    original = Version("", footage, Truth(record.file, _known_spans(record, footage, start_s)))
     forged: list[Version] = []
     if plan.versions and is_genuine(record):
         if footage.frames is not None:
@@ -116,11 +121,16 @@ def _group(record: Record, plan: Plan) -> Iterator[Packed]:
             path = Path(folder) / f"{number}{chain.suffix}"
             truth, times_s = run_chain(chain, version.footage, version.truth, path)
             clip = prepare(path)
-            line = {**_line(record, number), "chain": asdict(chain)}
+            line = {**_line(record, number, start_s), "chain": asdict(chain)}
             line |= _forged(record, version, truth) if number else _as_timed(record, truth)
             yield _pack(clip, line, truth, times_s)
             forget()
             path.unlink()
+
+
+def _piece(record: Record, start_s: float) -> str:
+    """The name of a clip's piece; the first one has the clip's own."""
+    return f"{record.file}@{start_s:g}" if start_s else record.file
 
 
 def is_genuine(record: Record) -> bool:
@@ -129,7 +139,7 @@ def is_genuine(record: Record) -> bool:
     return 0 in labels and 1 not in labels
 
 
-def _line(record: Record, number: int) -> dict:
+def _line(record: Record, number: int, start_s: float = 0.0) -> dict:
     """What the corpus says, JSON-able: unknown labels are None, open ends of spans too."""
     line = asdict(record)
     for name in ("video_fake", "audio_fake"):
@@ -138,14 +148,16 @@ def _line(record: Record, number: int) -> dict:
                      for modality, start_s, end_s in record.spans]
     genuine = is_genuine(record)
     line["pair"] = record.pair or (record.file if genuine else "")
-    return {**line, "key": f"{_digest(record.file)[:16]}-{number}", "version": number, "steps": [],
-            "sync_fake": 0.0 if genuine else None, "group": record.file, "forged": ""}
+    piece = _piece(record, start_s)
+    return {**line, "key": f"{_digest(piece)[:16]}-{number}", "version": number, "steps": [],
+            "sync_fake": 0.0 if genuine else None, "group": piece, "forged": ""}
 
 
-def _known_spans(record: Record, footage: Footage) -> tuple[Span, ...]:
-    """Where the corpus says that it is fake, on the clip's own clock, before the chain."""
-    return tuple(Span(start_s, min(end_s, footage.duration_s), modality)
-                 for modality, start_s, end_s in record.spans if start_s < footage.duration_s)
+def _known_spans(record: Record, footage: Footage, start_s: float) -> tuple[Span, ...]:
+    """Where the corpus says that it is fake, on the piece's own clock, before the chain."""
+    known = ((modality, max(first_s - start_s, 0.0), min(last_s - start_s, footage.duration_s))
+             for modality, first_s, last_s in record.spans)
+    return tuple(Span(first_s, last_s, modality) for modality, first_s, last_s in known if first_s < last_s)
 
 
 def _as_timed(record: Record, truth: Truth) -> dict:
@@ -230,7 +242,7 @@ def _donor(plan: Plan, record: Record, kind: str, rng: np.random.Generator) -> t
     for number in rng.permutation(len(others))[:DONOR_TRIES]:
         other = others[number]
         try:
-            footage = read_footage(plan.root / other.file, clip_id=other.file)
+            _, footage = next(read_pieces(plan.root / other.file, clip_id=other.file))
         except MediaError:
             continue
         if kind == "voice" and footage.sound is not None:
@@ -306,13 +318,13 @@ def prepare_all(plan: Plan, out: Path, name: str, jobs: int, engine: str = "loca
     if todo:
         with tqdm(total=sum(len(u.records) for u in todo), unit="clip", file=sys.stderr, mininterval=5) as bar:
             for lines in ENGINES[engine](todo, plan, jobs):
-                bar.update(len({line["group"] for line in lines}))
+                bar.update(len({line["file"] for line in lines}))
     elapsed_s = time.perf_counter() - begin
     lines = [json.loads(text) for unit in units
              for text in unit.shard.with_suffix(".jsonl").read_text().splitlines()]
     used = [line for line in lines if "skipped" not in line]
     return {
-        "clips": len({line["group"] for line in lines}), "samples": len(used), "skipped": len(lines) - len(used),
+        "clips": len({line["file"] for line in lines}), "samples": len(used), "skipped": len(lines) - len(used),
         "hours": round(sum(line["duration_s"] for line in used) / 3600, 3),
         "bytes": sum(unit.shard.stat().st_size for unit in units),
         "clips_per_s": round(sum(len(u.records) for u in todo) / max(elapsed_s, 1e-9), 3),

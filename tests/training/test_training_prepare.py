@@ -181,10 +181,20 @@ def test_donors_are_other_people_of_the_same_split(root, monkeypatch):
               record("fake", "train", "cem", fake=1.0), record("other split", "val", "dan"),
               record("good", "train", "eve")]
     read = []
-    monkeypatch.setattr(training_prepare, "read_footage", lambda path, clip_id: read.append(clip_id) or Footage(
-        clip_id, None, None, np.zeros(16_000, np.float32)))
+    monkeypatch.setattr(training_prepare, "read_pieces", lambda path, clip_id: iter([(0.0, read.append(clip_id) or (
+        Footage(clip_id, None, None, np.zeros(16_000, np.float32))))]))
     footage, who = training_prepare._donor(plan(root, records=(me, *others)), me, "voice", np.random.default_rng(0))
     assert read == ["good"] and who == "eve"
+
+
+def test_a_later_piece_of_a_long_clip_is_a_group_of_its_own_with_its_share_of_the_spans():
+    record = Record(file="a.mp4", dataset="x", video_fake=1.0, audio_fake=1.0,
+                    spans=(("video", 12.0, 16.5), ("audio", 0.0, np.inf), ("video", 1.0, 2.0)))
+    piece = Footage("a.mp4", None, None, np.zeros(5 * 16_000, np.float32))  # 15 to 20 s
+    assert training_prepare._known_spans(record, piece, 15.0) == (Span(0.0, 1.5, "video"), Span(0.0, 5.0, "audio"))
+    first, later = training_prepare._line(record, 0), training_prepare._line(record, 0, 15.0)
+    assert (first["group"], later["group"]) == ("a.mp4", "a.mp4@15")
+    assert first["key"] != later["key"] and first["pair"] == later["pair"] and first["file"] == later["file"]
 
 
 def test_labels_of_a_forgery_keep_what_is_not_known():
@@ -223,7 +233,7 @@ def test_spans_that_a_corpus_gives_go_through_the_chain_with_the_clip(root, tmp_
     monkeypatch.setattr(training_prepare, "draw_chain", lambda footage, rng, edges_s: fixed)
     record = Record(file="real.mp4", dataset="x", split="train", identities=("ann",), video_fake=1.0, audio_fake=1.0,
                     spans=(("video", 0.5, 1.0), ("audio", 0.0, 0.2)))
-    [packed] = training_prepare._group(record, plan(root, as_is=False, records=(record,)))
+    [packed] = training_prepare._groups(record, plan(root, as_is=False, records=(record,)))
     [(modality, start_s, end_s)] = packed.line["spans"]
     assert modality == "video" and (start_s, end_s) == (pytest.approx(0.2, abs=0.09), pytest.approx(0.7, abs=0.09))
     assert (packed.line["video_fake"], packed.line["audio_fake"]) == (1.0, 0.0)
@@ -231,5 +241,5 @@ def test_spans_that_a_corpus_gives_go_through_the_chain_with_the_clip(root, tmp_
 
 def test_labels_without_spans_survive_the_chain(root):
     record = Record(file="real.mp4", dataset="x", split="train", video_fake=1.0, audio_fake=np.nan)
-    [packed] = training_prepare._group(record, plan(root, as_is=False, records=(record,)))
+    [packed] = training_prepare._groups(record, plan(root, as_is=False, records=(record,)))
     assert (packed.line["video_fake"], packed.line["audio_fake"], packed.line["spans"]) == (1.0, None, [])

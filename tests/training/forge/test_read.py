@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from media import MediaError, Reason
-from training.forge.read import read_footage
+from training.forge import read
+from training.forge.read import read_footage, read_pieces
 
 
 def stepping(frames: int, height: int, width: int) -> np.ndarray:
@@ -41,6 +42,26 @@ def test_more_than_15_s_is_refused(make_clip):
     with pytest.raises(MediaError) as refused:
         read_footage(make_clip(stepping(17, 16, 16), None, fps=1))
     assert refused.value.finding.reason is Reason.TOO_LONG
+
+
+def test_a_long_clip_comes_in_pieces_that_count_from_their_own_start(make_clip):
+    ramp = np.linspace(0, 0.9, 34 * 16_000, dtype=np.float32)
+    path = make_clip(stepping(17, 16, 16), ramp[::2], fps=1)  # 17 s
+    pieces = list(read_pieces(path))
+    assert [start_s for start_s, _ in pieces] == [0.0, 15.0]
+    first, second = (footage for _, footage in pieces)
+    np.testing.assert_allclose(first.times_s, np.arange(15), atol=0.002)
+    np.testing.assert_allclose(second.times_s, [0, 1], atol=0.002)
+    np.testing.assert_allclose(second.frames.mean(axis=(1, 2, 3)), [190, 200], atol=4)
+    assert len(first.sound) == 15 * 16_000 and len(second.sound) / 16_000 == pytest.approx(2, abs=0.1)
+
+
+def test_a_clip_gives_few_pieces_and_no_short_rest(make_clip, monkeypatch):
+    monkeypatch.setattr(read, "PIECE_S", 4.0)
+    path = make_clip(stepping(21, 16, 16), None, fps=1)
+    assert [start_s for start_s, _ in read_pieces(path)] == [0.0, 4.0, 8.0, 12.0]  # MOST_PIECES
+    rest = make_clip(stepping(9, 16, 16), None, fps=1, name="rest.mp4")
+    assert [start_s for start_s, _ in read_pieces(rest)] == [0.0, 4.0]  # one frame is left over
 
 
 def test_what_is_no_clip_is_refused(tmp_path):
