@@ -9,6 +9,7 @@ setup: .venv/installed
 .venv/installed: requirements.txt requirements-train.txt requirements-dev.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps distillmos==0.9.1  # for its weights alone
 	touch $@
 
 app: setup

@@ -5,45 +5,64 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import asdict
+from types import ModuleType
+from typing import Any
 
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from detectors import BUILDERS, available, ss_avd
+from detectors import MODULES, available
 from detectors.checkpoint import CHECKPOINTS, checkpoint_hash
 
 
-def gflops_per_window(config: ss_avd.SSAVDConfig) -> float:
-    """Billions of floating-point operations (2 per multiply-add) of one window with both modalities."""
+def gflops_per_window(module: ModuleType, config: Any) -> float:
+    """Billions of floating-point operations (2 per multiply-add) of one window with all modalities, encoders included.
+
+    module is one of detectors.MODULES, config a configuration of it.
+    """
     with torch.device("meta"):  # counts the layers as the paper has them, and computes nothing
-        model = ss_avd.SSAVD(config).eval()
-        video, audio = torch.zeros(1, config.frames, 3, config.face_px, config.face_px), torch.zeros(1, config.samples)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(video, audio)
+        model, inputs = _network(module, config).eval(), module.example(config)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            model(*inputs)
     return counter.get_total_flops() / 1e9
 
 
+def count_parameters(module: ModuleType, config: Any) -> int:
+    """Of the whole network, frozen encoders included."""
+    with torch.device("meta"):
+        return sum(p.numel() for p in _network(module, config).parameters())
+
+
+def _network(module: ModuleType, config: Any) -> nn.Module:
+    return module.build({"architecture": asdict(config)})
+
+
+def measure_size(module: ModuleType) -> dict[str, float]:
+    """Parameters and cost of a window, as the paper has it and as it is shipped."""
+    return {
+        "paper_parameters": count_parameters(module, module.PAPER),
+        "shipped_parameters": count_parameters(module, module.SHIPPED),
+        "gflops_per_window": round(gflops_per_window(module, module.SHIPPED), 2),
+        "paper_gflops_per_window": round(gflops_per_window(module, module.PAPER), 2),
+    }
+
+
 def describe() -> dict[str, dict]:
-    """id -> parameters of the paper's and the shipped configuration, cost, checkpoint and its measured AUC."""
+    """id -> size and cost of the paper's and the shipped configuration, checkpoint and its measured AUC."""
     cards = available()
     table = {}
-    for name in BUILDERS:
+    for name, module in MODULES.items():
         path = CHECKPOINTS / f"{name}.safetensors"
         shipped = name in cards
         table[name] = {
-            "paper_parameters": _parameters(ss_avd.PAPER),
-            "shipped_parameters": _parameters(ss_avd.SHIPPED),
-            "gflops_per_window": round(gflops_per_window(ss_avd.SHIPPED), 2),
-            "paper_gflops_per_window": round(gflops_per_window(ss_avd.PAPER), 2),
+            **measure_size(module),
             "checkpoint_bytes": path.stat().st_size if shipped else None,
             "checkpoint_sha256": checkpoint_hash(path).removeprefix("sha256:") if shipped else None,
             "val_auc": cards[name].get("results", {}).get("auc") if shipped else None,
         }
     return table
-
-
-def _parameters(config: ss_avd.SSAVDConfig) -> int:
-    return sum(p.numel() for p in ss_avd.SSAVD(config).parameters())
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -775,6 +775,8 @@ class SSAVDDetector:
     def __init__(self, model: SSAVD, card: dict, spec: InputSpec = SPEC, device: str | torch.device = "cpu"):
         self.model = model.to(device).eval()
         self.card, self.spec, self.device = card, spec, torch.device(device)
+        last = self.model.stages[-1]
+        self.camera_layers = {"face": last.norm_video, "audio": last.norm_audio}  # Grad-CAM reads these maps
 
     def score(self, windows: Windows, batch_size: int = 8) -> WindowScores:
         """P(fake) per window: video and audio NaN where the window lacks them, whole where it lacks both."""

@@ -1,37 +1,59 @@
-"""A trained run becomes a checkpoint: calibrated on development sources, with its operating thresholds and card.
+"""A trained run becomes a checkpoint: calibrated on clips of sources that it never learnt from, with its operating
+thresholds and its card.
 
-    python -m training.calibrate runs/ss_avd --samples SAMPLES [--out assets/checkpoints/ss_avd.safetensors]
+    python -m training.calibrate runs/ss_avd --samples SHARDS [SHARDS ...] [--out assets/checkpoints/ss_avd.safetensors]
 
-The development sources took part in choosing the best step, but no weight was fitted to them.
+A run that held a fold out is calibrated on that fold: it took part in choosing the step, but no weight was fitted to
+it. A run that learnt from everything is calibrated by the networks of its folds, RUN/fold-K, each on what it held out.
+Of every run the refitted weights are taken where there are some (training.refit). SHARDS hold pictures and sound: what
+training.prepare wrote, not training.encode.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
+import multiprocessing
 import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
+from tqdm import tqdm
 
-from detectors.checkpoint import CHECKPOINTS, read_checkpoint, save_checkpoint
+from detectors import MODULES, Analysis, CheckpointError, Detector, Thresholds, WindowScores, analyse_clip
+from detectors.__main__ import measure_size
+from detectors.checkpoint import CHECKPOINTS, read_card, read_checkpoint, save_checkpoint
 from detectors.segments import clip_score
-from detectors.ss_avd import load_detector
-from training.evaluate import window_scores
-from training.recipe import Recipe
-from training.sampling import Sample, read_samples, split_sources
+from training.labels import MISMATCHED
+from training.log import read_log
+from training.sampling import Sample, read_samples, split_fold
 
+HEADS = ("video", "audio", "sync", "whole")
 FALSE_ALARMS = {"manipulated": 0.05, "suspicious": 0.15}  # of genuine development clips, at most
 # Whatever the false alarms: an even chance is no sign, and a span that is pointed at needs more than a suspicion.
 FLOORS = {"manipulated": 0.8, "suspicious": 0.6, "segment_on": 0.7}
-MARKED_GENUINE = 0.15  # of genuine development clips may have a window that would open a segment
+MARKED_GENUINE = 0.15  # of genuine development clips may have a moment that would open a segment
 HYSTERESIS = 0.15  # a segment closes this far below where it opens
-NAME, PAPER = "SS-AVD", "arXiv 2506.07358"
+_UNSET = Thresholds(manipulated=1.0, suspicious=1.0, segment_on=1.0, segment_off=1.0)  # while scores are gathered
+
+Scored = list[tuple[Sample, Analysis]]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A trained network, and samples of sources that it never learnt from."""
+
+    checkpoint: Path
+    held: tuple[Sample, ...]
 
 
 def fit_platt(logit: np.ndarray, fake: np.ndarray) -> dict[str, float]:
@@ -50,54 +72,184 @@ def threshold_at(genuine: np.ndarray, false_alarms: float) -> float:
     return float(np.nextafter(ranked[allowed], 2.0))
 
 
-def calibrate(run: Path, samples_dir: Path) -> tuple[dict, dict]:
-    """(weights, card) with calibration and thresholds; the card's results are filled in by training.evaluate."""
-    state, card = read_checkpoint(run / "refit.safetensors")
-    recipe = Recipe(**card["recipe"])
-    torch.set_num_threads(recipe.threads)
-    samples = [s for s in read_samples(samples_dir) if s.split == "train"]
-    learn, dev = split_sources(samples, recipe.dev_share, recipe.seed)
-    scored = window_scores(load_detector(state, card), dev)
+def calibrate(run: Path, samples: Sequence[Sample], jobs: int = 1, clips: int | None = None) -> tuple[dict, dict]:
+    """(weights, card) with calibration and thresholds; the card's results are filled in by training.evaluate.
 
-    card["calibration"] = {}
-    for head in ("video", "audio", "whole"):
-        logits, labels = _clip_logits(scored, head)
-        card["calibration"][head] = fit_platt(logits, labels)
-    genuine = [scores for sample, scores in window_scores(load_detector(state, card), dev) if fake_of(sample) == 0]
-    clips = np.array([score for scores in genuine if (score := clip_score(scores.whole)) is not None])
-    card["thresholds"] = {name: max(threshold_at(clips, share), FLOORS[name])
-                          for name, share in FALSE_ALARMS.items()}
-    highest = np.array([np.nanmax([scores.video, scores.audio]) for scores in genuine])
-    opens = float(np.clip(threshold_at(highest, MARKED_GENUINE), FLOORS["segment_on"], 0.95))
-    card["thresholds"] |= {"segment_on": opens, "segment_off": opens - HYSTERESIS}
+    samples are those of the training split; of the development clips at most `clips` are scored, all versions of a
+    clip or none.
+
+    Raises: CheckpointError for a run without weights; ValueError where no genuine development clip can be judged.
+    """
+    state, card = read_checkpoint(trained_weights(run))
+    parts = held_parts(run, card, samples, clips)
+    card["calibration"] = fit_heads(analyse_all(parts, {}, jobs))
+    genuine = [Part(part.checkpoint, tuple(s for s in part.held if fake_of(s) == 0)) for part in parts]
+    card["thresholds"] = draw_thresholds([a for _, a in analyse_all(genuine, card["calibration"], jobs)])
+    module = MODULES[card["recipe"]["detector"]]
+    held = {(s.folder, s.key) for part in parts for s in part.held}
+    learnt, _ = split_fold(samples, card["recipe"]["folds"], card["fold"], card["recipe"]["seed"])
     card |= {
-        "name": NAME, "paper": PAPER, "provisional": True,
+        "name": module.NAME, "paper": module.CITATION, "provisional": True,
+        "size": measure_size(module),
         "commit": _commit(),
-        "commands": _commands(recipe.detector, card["processes"]),
-        "data": {"training": _counts(learn), "development": _counts(dev)},
+        "commands": _commands(card, trained_weights(run).stem == "refit", any(s.forged for s in samples)),
+        "hours": _hours(run, card),
+        "data": {"training": _counts(learnt),
+                 "development": _counts([s for s in samples if (s.folder, s.key) in held])},
     }
     return state, card
 
 
-def fake_of(sample: Sample) -> float:
-    """1 when a modality is known to be fake, 0 when all known ones are genuine, NaN when none is known."""
-    return float(np.nanmax([sample.video_fake, sample.audio_fake]))
+def trained_weights(run: Path) -> Path:
+    """The checkpoint of a run, refitted where that was done.
+
+    Raises: CheckpointError when there is none.
+    """
+    for name in ("refit", "best"):
+        if (run / f"{name}.safetensors").is_file():
+            return run / f"{name}.safetensors"
+    raise CheckpointError(f"{run} holds no best.safetensors; run training.train first")
 
 
-def _clip_logits(scored: list, head: str) -> tuple[np.ndarray, np.ndarray]:
-    """Uncalibrated clip logits [n] and labels [n] of the clips whose label for this head is known."""
+def held_parts(run: Path, card: dict, samples: Sequence[Sample], clips: int | None = None) -> list[Part]:
+    """The network of the run, or those of its folds, each with the samples of the fold that it held out.
+
+    Raises: CheckpointError where a fold's network is missing, or was not refitted as the run was.
+    """
+    weights = trained_weights(run).name
+    folds = {run: card["fold"]} if card["fold"] is not None else {
+        run / f"fold-{fold}": fold for fold in range(card["recipe"]["folds"])}
+    parts = []
+    for folder, fold in folds.items():
+        if not (folder / weights).is_file():
+            raise CheckpointError(f"{folder} holds no {weights}, but {run} does; folds must be made as the run was")
+        _, held = split_fold(samples, card["recipe"]["folds"], fold, card["recipe"]["seed"])
+        if clips is not None:
+            held = _some_groups(held, math.ceil(clips / len(folds)), card["recipe"]["seed"])
+        parts.append(Part(folder / weights, tuple(held)))
+    return parts
+
+
+def _some_groups(samples: Sequence[Sample], most: int, seed: int) -> list[Sample]:
+    """At most so many samples, in whole groups, drawn at random."""
+    size = Counter(s.group for s in samples)
+    names = np.array(sorted(size))[np.random.default_rng(seed).permutation(len(size))]
+    kept = {name for name, total in zip(names, np.cumsum([size[name] for name in names])) if total <= most}
+    return [s for s in samples if s.group in kept]
+
+
+# ---- scores -----------------------------------------------------------------------------------------------------
+
+
+def analyse_all(parts: Sequence[Part], calibration: dict, jobs: int) -> Scored:
+    """Every held sample as the app would answer it, thresholds aside; those without an answer are left out."""
+    tasks = [(part.checkpoint, sample) for part in parts for sample in part.held]
+    work = partial(_analyse, calibration=json.dumps(calibration))
+    how = {"total": len(tasks), "unit": "clip", "file": sys.stderr, "mininterval": 5}
+    if jobs == 1:
+        found = list(tqdm(map(work, tasks), **how))
+    else:
+        # spawn: a forked child would inherit torch's thread pool in an unusable state
+        with multiprocessing.get_context("spawn").Pool(jobs, torch.set_num_threads, (1,)) as pool:
+            found = list(tqdm(pool.imap(work, tasks, chunksize=4), **how))
+    return [(sample, analysis) for (_, sample), analysis in zip(tasks, found) if analysis.score is not None]
+
+
+def _analyse(task: tuple[Path, Sample], calibration: str) -> Analysis:
+    checkpoint, sample = task
+    return analyse_clip(sample.clip(), _detector(checkpoint, calibration))
+
+
+@lru_cache(maxsize=2)
+def _detector(checkpoint: Path, calibration: str) -> Detector:
+    """calibration: JSON of card["calibration"]."""
+    state, card = read_checkpoint(checkpoint)
+    card |= {"calibration": json.loads(calibration), "thresholds": asdict(_UNSET), "checkpoint": "",
+             "provisional": True}
+    return MODULES[card["recipe"]["detector"]].load_detector(state, card, "cpu")
+
+
+# ---- calibration ------------------------------------------------------------------------------------------------
+
+
+def fit_heads(scored: Scored) -> dict[str, dict[str, float]]:
+    """Head -> Platt's scale and bias, of uncalibrated clips. A head whose development clips are all genuine, or all
+    fake, has none and stays as it is."""
+    fits = {}
+    for head in HEADS:
+        logits, labels = clip_logits(scored, head)
+        if len(set(labels)) == 2:
+            fits[head] = fit_platt(logits, labels)
+    return fits
+
+
+def clip_logits(scored: Scored, head: str) -> tuple[np.ndarray, np.ndarray]:
+    """Logits [n] and labels [n] of the clips that have both for this head."""
     rows = []
-    for sample, scores in scored:
-        # Whole-clip logits come from windows with both modalities: elsewhere the one that is there speaks.
-        both = np.isfinite(scores.video) & np.isfinite(scores.audio)
-        values = scores.whole[both] if head == "whole" else getattr(scores, head)
-        label = fake_of(sample) if head == "whole" else getattr(sample, f"{head}_fake")
-        score = clip_score(values)
-        if score is not None and not np.isnan(label):
+    for sample, analysis in scored:
+        scores = analysis.windows[0]
+        score = clip_score(own_whole(scores) if head == "whole" else getattr(scores, head))
+        label = label_of(sample, head)
+        if score is not None and not math.isnan(label):
             rows.append((score, label))
-    score, label = (np.array(column, float) for column in zip(*rows))
+    score, label = np.array(rows, float).reshape(-1, 2).T
     score = np.clip(score, 1e-6, 1 - 1e-6)
     return np.log(score / (1 - score)), label
+
+
+def own_whole(scores: WindowScores) -> np.ndarray | None:
+    """What the whole-clip head says [k], without the windows in which it repeats the head of the only modality that
+    is there: that one has a calibration of its own."""
+    if scores.whole is None or scores.video is None or scores.audio is None:
+        return scores.whole
+    repeated = ((np.isnan(scores.audio) & (scores.whole == scores.video))
+                | (np.isnan(scores.video) & (scores.whole == scores.audio)))
+    return scores.whole[~repeated]
+
+
+def label_of(sample: Sample, head: str) -> float:
+    """1, 0 or NaN. Whole: picture and sound together, as the papers have it."""
+    if head == "whole":
+        known = [label for label in (sample.video_fake, sample.audio_fake) if not math.isnan(label)]
+        return max(known, default=math.nan)
+    label = getattr(sample, f"{head}_fake")
+    # Only some forgeries are labelled as out of sync for what they are: see training.labels.
+    return math.nan if head == "sync" and label == 1 and sample.forged not in MISMATCHED else label
+
+
+def fake_of(sample: Sample) -> float:
+    """1 when a modality is known to be fake, 0 when all known ones are genuine, NaN when none is known."""
+    labels = (sample.video_fake, sample.audio_fake, sample.sync_fake)
+    return max((label for label in labels if not math.isnan(label)), default=math.nan)
+
+
+def draw_thresholds(genuine: Sequence[Analysis]) -> dict[str, float]:
+    """Operating points from the answers to genuine clips: the clip's score, and its highest moment.
+
+    Raises: ValueError when there is none.
+    """
+    if not genuine:
+        raise ValueError("no genuine development clip can be judged; thresholds need some")
+    clips = np.array([analysis.score for analysis in genuine])
+    thresholds = {name: max(threshold_at(clips, share), FLOORS[name]) for name, share in FALSE_ALARMS.items()}
+    highest = np.array([highest_moment(analysis.windows) for analysis in genuine])
+    opens = float(np.clip(threshold_at(highest, MARKED_GENUINE), FLOORS["segment_on"], 0.95))
+    return {**thresholds, "segment_on": opens, "segment_off": opens - HYSTERESIS}
+
+
+def highest_moment(windows: Iterable[WindowScores]) -> float:
+    """The score that a segment could have at most: of the detector's own proposals, else of any window and modality."""
+    found = [0.0]
+    for scores in windows:
+        if scores.proposals is not None:
+            found += [p.score for p in scores.proposals]
+        else:
+            curves = [values for values in (scores.video, scores.audio, scores.sync) if values is not None]
+            found += [float(values[np.isfinite(values)].max(initial=0.0)) for values in curves]
+    return max(found)
+
+
+# ---- the card ---------------------------------------------------------------------------------------------------
 
 
 def _commit() -> str:
@@ -109,20 +261,46 @@ def _commit() -> str:
     return done.stdout.strip()
 
 
-def _commands(detector: str, processes: int) -> list[str]:
+# What a detector's training needs before it.
+_FIRST = {
+    "mis_avoidd": ("python -m training.pretrained --out ENCODERS",
+                   "python -m training.encode SHARDS --out ENCODED --encoders ENCODERS"),
+    "mmms_ba": ("python -m training.pretrained --out ENCODERS",
+                "python -m training.encode SHARDS --out ENCODED --encoders ENCODERS",
+                "python -m training.lessons.sync training/recipes/sync.yaml --samples SHARDS"),
+    "joint_av": ("python -m training.lessons.sync training/recipes/sync.yaml --samples SHARDS",),
+}
+
+
+def _commands(card: dict, refitted: bool, forged: bool) -> list[str]:
     """What made these weights, in order."""
-    run, samples = f"runs/{detector}", "--samples SAMPLES"
+    detector = card["recipe"]["detector"]
+    run, first = f"runs/{detector}", _FIRST.get(detector, ())
+    learnt_from = "ENCODED" if any("training.encode" in line for line in first) else "SHARDS"
+    fold = "all" if card["fold"] is None else card["fold"]
+    runs = [run, *(f"{run}/fold-{k}" for k in range(card["recipe"]["folds"]) if fold == "all")]
+    processes = card["processes"]
+    start = "python" if processes == 1 else f"torchrun --nproc-per-node {processes}"
     return [
-        "python -m training.prepare manifest DATA --out SAMPLES --as-is",
-        f"torchrun --nproc-per-node {processes} -m training.train training/recipes/{detector}.yaml {samples} "
-        "--noise DATA/noise",
-        f"python -m training.refit {run} {samples} --noise DATA/noise",
-        f"python -m training.calibrate {run} {samples}",
+        "python -m training.prepare manifest DATA --out SHARDS --split train" + ("" if forged else " --as-is"), *first,
+        f"{start} -m training.train training/recipes/{detector}.yaml --samples {learnt_from} --noise DATA/noise "
+        f"--fold {fold}",
+        *(f"python -m training.refit {folder} --samples SHARDS --noise DATA/noise" for folder in runs if refitted),
+        f"python -m training.calibrate {run} --samples SHARDS",
         f"python -m training.evaluate {detector} manifest DATA --card",
     ]
 
 
-def _counts(samples: list[Sample]) -> dict:
+def _hours(run: Path, card: dict) -> float | None:
+    """That the training took, folds aside: what the run's log says of its pace. None without a log."""
+    if not (run / "log.csv").is_file():
+        return None
+    pace = read_log(run / "log.csv").get("samples_per_s", {})
+    last = pace[max(pace)] if pace else 0.0
+    return round(max(pace) * card["recipe"]["batch"] / last / 3600, 2) if last else None
+
+
+def _counts(samples: Sequence[Sample]) -> dict:
     families = Counter(s.family for s in samples)
     return {"clips": len(samples), "sources": len({s.source for s in samples}),
             "hours": round(sum(s.duration_s for s in samples) / 3600, 2), "families": dict(sorted(families.items()))}
@@ -130,14 +308,19 @@ def _counts(samples: list[Sample]) -> dict:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training.calibrate", description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path, help="folder that training.train and training.refit wrote")
-    parser.add_argument("--samples", type=Path, required=True)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("run", type=Path, help="folder that training.train wrote")
+    parser.add_argument("--samples", type=Path, required=True, nargs="+", help="what training.prepare wrote")
+    parser.add_argument("--clips", type=int, metavar="N", help="score at most so many development clips (all)")
+    parser.add_argument("--jobs", type=int, default=max(multiprocessing.cpu_count(), 1))
+    parser.add_argument("--out", type=Path, help="default: where the app looks for the detector's checkpoint")
     args = parser.parse_args(argv)
-    if not (args.run / "refit.safetensors").is_file():
-        parser.error(f"{args.run} holds no refit.safetensors; run training.train and training.refit first")
-    state, card = calibrate(args.run, args.samples)
-    save_checkpoint(args.out or CHECKPOINTS / f"{card['recipe']['detector']}.safetensors", state, card)
+    try:
+        detector = read_card(trained_weights(args.run))["recipe"]["detector"]
+        samples = [s for s in read_samples(*args.samples) if s.split == "train"]
+        state, card = calibrate(args.run, samples, args.jobs, args.clips)
+    except (CheckpointError, FileNotFoundError, ValueError) as error:
+        parser.error(str(error))
+    save_checkpoint(args.out or CHECKPOINTS / f"{detector}.safetensors", state, card)
     print(json.dumps({key: card[key] for key in ("calibration", "thresholds", "data")}, indent=2))
     return 0
 

@@ -1,82 +1,247 @@
-"""A checkpoint's card as a page: rendered from the metadata that the weights carry, never written by hand."""
+"""A checkpoint's card as a page: rendered from the metadata that the weights carry, never written by hand.
+
+    python -m training.cards                                            writes the pages of all shipped cards again
+    python -m training.cards --check --data ROOT                        measures every card again, on the clips ...
+    python -m training.cards --check --prepared SHARDS [--detector D]   ... or on prepared shards, as the card says
+
+A check measures by the route and on the part of the material that the card names, and exits with 1 where a figure does
+not reproduce: counts exactly; AUC, error rates and shares within 0.01; ends of intervals within 0.03; marked seconds
+per minute within 0.2. Figures of the shortcut baseline need the shards that it learns from: with --data they are
+compared where --shortcuts SHARDS is given.
+"""
 
 from __future__ import annotations
 
+import argparse
+import json
+import multiprocessing
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from detectors.checkpoint import read_card, read_checkpoint, save_checkpoint
+from detectors import MODULES, Verdict, available
+from detectors.checkpoint import CHECKPOINTS, read_card, read_checkpoint, save_checkpoint
+from detectors.contract import MODALITIES
+from training.pretrained import DISTILL_MOS, LITE0, Source
+
+VERDICTS = tuple(str(verdict) for verdict in Verdict)
+TOLERANCE = 0.01
+TOLERANCES = {"auc_95": 0.03, "ap_50_interval": 0.03, "ar_20_interval": 0.03, "genuine_marked_s_per_min": 0.2}
 
 PROVISIONAL = "**Provisional weights: they show the whole path from clip to answer and have no evidential value.**"
-DATA = """Public clips of talking people and published generator outputs. A share of the fake faces was forged while
-training, from the genuine clips: self-blend, resampling, a mouth from another moment, swap. Development sources chose
-the best step, the calibration and the thresholds; no weight was fitted to them."""
-TEACHER = """While it trained, its picture maps also had to tell, through linear maps that are not kept, what a frozen
-EfficientNet-Lite0 (ImageNet weights, Apache-2.0) sees in the same faces."""
+DATA = """Public clips of talking people, published generator outputs, and forgeries made from the genuine clips, each
+put through the same final encoding as its original. Development sources chose the best step, the calibration and the
+thresholds; no weight was fitted to them."""
 READING = """Training saw none of its people, and none of its sources and generators but for a few named in the
 data's own notes. AUC with 95 % bootstrap interval over identities; 0.5 is chance. A family's fakes are ranked against
-all genuine clips."""
-LIMITS = """Lip-sync: it is trained to accept sound and picture of different clips. Faces under 36 pixels, sound
-without a voice, generators and cameras unlike those above. It learnt from few sources, and part of what it learnt is
-their look."""
+all genuine clips. The shortcut is what file, timing, pose and border alone tell of the same clips: what the detector is
+worth is what lies above it."""
+LIMITS = """Faces under 36 pixels, sound without a voice, generators and cameras unlike those above. It learnt from few
+sources, and part of what it learnt is their look."""
+
+
+@dataclass(frozen=True)
+class Words:
+    """What a page says of a detector beside its figures."""
+
+    tells: str
+    departures: str
+    blind: str
+    encoders: tuple[Source, ...] = ()
+
+
+WORDS = {
+    "ss_avd": Words(
+        "It tells P(fake) of the picture, of the sound and of the whole window. One stream, in which sound and picture "
+        "attend to each other at four scales.",
+        "The network is the first author's earlier public code, taken as SS-AVD: it has the paper's parameters. What "
+        "is shipped reads smaller faces and filters the sound at a quarter of the cost, has no style shuffle, starts "
+        "its fusion as the identity, its branches at 0.1, and bends the sound's path after each down-sampling.",
+        "Lip-sync: the latent shuffle trains it to accept sound and picture of different clips.",
+    ),
+    "mmms_ba": Words(
+        "It tells P(fake) of each 0.32 s, of picture, sound and both, and proposes where a manipulation begins and "
+        "ends. Face, lips and sound attend to each other across the window; how well lips and sound agree stands "
+        "beside that, and gives the score for sync.",
+        "The paper says nothing of what comes before its recurrent layers; here they are frozen encoders and a "
+        "lip-sound pair, and all layers are narrower. The softmax is masked. The heads for picture and sound are ours. "
+        "The more suspicious half of the sequences decides, not the highest one, whose false alarms grow with the "
+        "length of the clip.",
+        "Good sync says nothing: faces driven by the sound are in better sync than genuine ones, so that score is "
+        "evidence of mismatch alone. It needs a voice and a face.",
+        (LITE0, DISTILL_MOS),
+    ),
+    "joint_av": Words(
+        "It tells P(fake) of the picture, of the sound, of either, and whether the sound belongs to these lips. Two "
+        "streams with a label each, and a third that joins them from fine to coarse.",
+        "A reconstruction: the paper's text could not be read, and there is no official code, so no number of its "
+        "widths is the paper's. What is shipped is far smaller, reads the sound as energies in linear bands, and "
+        "carries a lip-sound pair, trained on genuine clips alone, which gives the score for sync.",
+        "What is finer than its faces' pixels. Sync is evidence of mismatch alone: faces driven by the sound are in "
+        "better sync than genuine ones. It is told from some seconds around a window, of speech only; a silent face "
+        "has no sync.",
+    ),
+    "mis_avoidd": Words(
+        "It tells P(fake) of the whole window, of the picture and of the sound. Each modality has a code of its own "
+        "and one from an encoder that both share; the four attend to each other.",
+        "The design of MISA with two modalities, after the public summary of MIS-AVoiDD, whose body could not be read: "
+        "every width is ours. The heads for picture and sound are ours. Faces and sound come through frozen encoders "
+        "instead of Xception, the cepstra are linear in frequency, and only genuine clips are pulled together.",
+        "Anything in time: it compares summaries of a window, so sound that is late by half a second looks the same.",
+        (LITE0, DISTILL_MOS),
+    ),
+}
+TEACHER = f"""While it trained, its picture maps also had to tell, through linear maps that are not kept, what a frozen
+{LITE0.network} ({LITE0.trained_on}; {LITE0.licence}) sees in the same faces."""
 
 
 def store_results(checkpoint: Path, results: dict) -> None:
     """Put measured results into a checkpoint's card, and write the card's page beside it."""
     state, card = read_checkpoint(checkpoint)
     save_checkpoint(checkpoint, state, {**card, "results": results})
+    write_page(checkpoint)
+
+
+def write_page(checkpoint: Path) -> None:
     checkpoint.with_suffix(".md").write_text(card_page(read_card(checkpoint)), encoding="utf-8")
+
+
+# ---- the page ---------------------------------------------------------------------------------------------------
 
 
 def card_page(card: dict) -> str:
     """Markdown."""
-    spec, recipe, results, thresholds = (card[k] for k in ("input_spec", "recipe", "results", "thresholds"))
-    families = {name.replace(":", ": "): figures for name, figures in results["families"].items()}
+    recipe, results, words = card["recipe"], card["results"], WORDS[card["recipe"]["detector"]]
     parts = [
         f"# {card['name']} ({card['paper']})",
         PROVISIONAL if card["provisional"] else "",
-        f"It sees {spec['frames']} aligned faces of {spec['face_px']} pixels and the sound of {spec['window_s']:g} s, "
-        f"every {spec['hop_s']:g} s. It tells P(fake) of the picture, of the sound and of the whole window.",
+        f"{_input(card['input_spec'])} {words.tells}",
+        _size(card["size"]),
+        *(f"It holds a frozen {source.network}, trained on {source.trained_on}; {source.licence}."
+          for source in words.encoders),
+        "## Departures from the paper",
+        words.departures,
         "## Data",
         DATA,
         _table(["part", "clips", "sources", "hours", "families"],
                [[name, part["clips"], part["sources"], part["hours"],
-                 ", ".join(f"{k} {v}" for k, v in part["families"].items())] for name, part in card["data"].items()]),
-        TEACHER if recipe["imitation"] else "",
+                 ", ".join(f"{k or 'unknown'} {v}" for k, v in part["families"].items())]
+                for name in ("training", "development") if (part := card["data"].get(name))]),
+        TEACHER if recipe.get("lesson", {}).get("imitation") else "",
         f"Commands, at commit `{card['commit']}`:" if card["commit"] else "Commands:",
         "```\n" + "\n".join(card["commands"]) + "\n```",
-        f"Seed {recipe['seed']}, {card['step']} steps of {recipe['batch']} windows in "
-        f"each of {card['processes']} processes.",
+        _run(card),
         "## Results",
-        f"Measured on {results['clips']} clips, {_share(results['every'])} of the validation split, "
-        "through the same path as the app. " + READING,
-        _table(["", "AUC", "95 %", "fake", "genuine"],
-               [_row(name, figures) for name, figures in
-                {"whole clip": results, "picture": results["video"], "sound": results["audio"], **families}.items()]),
-        "Within one source (real against fake of the same site, which no look of a web site explains): picture "
-        f"{_number(results['video']['within_source_auc'])}, sound {_number(results['audio']['within_source_auc'])}.",
-        f"Equal error rate {results['eer']:.2f}. Expected calibration error {results['ece']:.2f}; scores assume as "
-        "many fake as genuine clips.",
+        _material(results) + " " + READING,
+        _figures_table(results),
+        *_controls(results),
+        *_localization(results),
+        f"Equal error rate {_number(results['eer'])}; AUC up to 10 % false alarms (standardised, 0.5 is chance) "
+        f"{_number(results['pauc'])}. Expected calibration error {_number(results['ece'])}; scores assume as many fake "
+        "as genuine clips.",
         "## What the verdicts are worth",
-        f"MANIPULATED from {thresholds['manipulated']:.3f} on, SUSPICIOUS from {thresholds['suspicious']:.3f} on: "
-        "at least 0.8 and 0.6, and such that at most 5 % and 15 % of genuine development clips reach them. "
-        f"A span is marked from {thresholds['segment_on']:.3f} on, which at most 15 % of them reach anywhere. On the "
-        "validation split:",
-        _table(["called", *results["genuine_called"]],
-               [[name, *(f"{share:.1%}" for share in results[key].values())]
-                for name, key in (("genuine clips", "genuine_called"), ("fake clips", "fake_called"))]),
+        *_verdicts(card["thresholds"], results),
         "## What it cannot see",
-        LIMITS,
+        f"{words.blind} {LIMITS}",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def _input(spec: dict) -> str:
+    lips = f", {spec['lips']} pictures of the lips of {spec['lips_px']} pixels" if spec.get("lips") else ""
+    return (f"It sees {spec['frames']} aligned faces of {spec['face_px']} pixels{lips} and the sound of "
+            f"{spec['window_s']:g} s, every {spec['hop_s']:g} s.")
+
+
+def _size(size: dict) -> str:
+    return (f"{size['shipped_parameters']:,} parameters and {size['gflops_per_window']:g} GFLOP a window, frozen "
+            f"encoders included; in the paper's configuration, as far as it is known, {size['paper_parameters']:,} and "
+            f"{size['paper_gflops_per_window']:g}.")
+
+
+def _run(card: dict) -> str:
+    recipe = card["recipe"]
+    held = "learnt from all folds" if card["fold"] is None else f"fold {card['fold']} held out"
+    hours = "" if card["hours"] is None else f", {card['hours']:g} hours"
+    return (f"Seed {recipe['seed']}, {card['step']} steps of {recipe['batch']} windows, {held}, {card['processes']} "
+            f"process{'es' if card['processes'] > 1 else ''}{hours}.")
+
+
+def _material(results: dict) -> str:
+    material = results["material"]
+    share = "all" if material["every"] == 1 else f"one in {material['every']}"
+    route = ("through the same path as the app" if material["route"] == "clips" else
+             "from prepared shards, of which the first face alone is judged, and else as in the app")
+    return (f"Measured on {results['clips']} clips, {share} of the split `{material['split']}` of "
+            f"{material['dataset']}, {route}.")
+
+
+def _figures_table(results: dict) -> str:
+    heads = {"whole clip": results, **{_title(name): results[name] for name in MODALITIES if name in results}}
+    rows = {**heads,
+            **{f"{name}, within a source": figures["within_source"] for name, figures in heads.items()},
+            **{f"{name}, within a pair": figures["within_pair"] for name, figures in heads.items()},
+            **{_title(name): figures for name, figures in results["families"].items()},
+            **{f"{_title(name)} compression": figures for name, figures in results["compression"].items()}}
+    return _table(["", "AUC", "95 %", "shortcut", "fake", "genuine"],
+                  [_row(name, figures) for name, figures in rows.items()])
+
+
 def _row(name: str, figures: dict) -> list:
     low, high = figures["auc_95"]
-    return [name, _number(figures["auc"]), f"{_number(low)} to {_number(high)}", figures["fake"], figures["genuine"]]
+    return [name, _number(figures["auc"]), f"{_number(low)} to {_number(high)}", _number(figures["shortcut_auc"]),
+            figures.get("fake", ""), figures.get("genuine", "")]
 
 
-def _share(every: int) -> str:
-    return "all" if every == 1 else f"one in {every}"
+def _controls(results: dict) -> Iterator[str]:
+    """What is left of the figures when something is taken away."""
+    if results["controls"]:
+        yield ("Controls: the same clips with their sound alone, with their picture alone, and with silence in place "
+               "of every voice and no picture, which should tell nothing.")
+        yield _table(["", "AUC", "95 %", "shortcut", "fake", "genuine"],
+                     [_row(_title(name), figures) for name, figures in results["controls"].items()])
+
+
+def _localization(results: dict) -> Iterator[str]:
+    told = {name: results["segments"][name] for name in ("any", *MODALITIES)
+            if results["segments"].get(name, {}).get("spans")}
+    if not told:
+        yield "Where a clip is manipulated was not measured: no clip of this material says it."
+        return
+    yield ("Where: over genuine clips and those of which a known part is fake, by the definitions of AV-Deepfake1M "
+           "(training/localization.py).")
+    names = ("ap_50", "ap_75", "ap_90", "ap_95", "ar_100", "ar_50", "ar_20", "ar_10", "ar_5")
+    yield _table(["", "spans", "clips", *(_measure(name) for name in names)],
+                 [["any modality" if name == "any" else _title(name), figures["spans"], figures["clips"],
+                   *(_number(figures[key]) for key in names)] for name, figures in told.items()])
+
+
+def _measure(name: str) -> str:
+    kind, number = name.split("_")
+    return f"AP@.{number}" if kind == "ap" else f"AR@{number}"
+
+
+def _verdicts(thresholds: dict, results: dict) -> Iterator[str]:
+    yield (f"MANIPULATED from {thresholds['manipulated']:.3f} on, SUSPICIOUS from {thresholds['suspicious']:.3f} on: "
+           "at least 0.8 and 0.6, and such that at most 5 % and 15 % of genuine development clips reach them. A span "
+           f"is marked from {thresholds['segment_on']:.3f} on: between 0.7 and 0.95, and within that such that at most "
+           "15 % of them reach it anywhere. On the clips above:")
+    yield _table(["called", *VERDICTS],
+                 [[name, *(f"{results[key][verdict]:.1%}" for verdict in VERDICTS)]
+                  for name, key in (("genuine clips", "genuine_called"), ("fake clips", "fake_called"))])
+    yield _table(["at", "accuracy", "true positives", "false positives"],
+                 [[name.upper(), *(_number(results[f"at_{name}"][key]) for key in ("accuracy", "tpr", "fpr"))]
+                  for name in ("manipulated", "suspicious")])
+    yield (f"{results['genuine_marked']:.1%} of the genuine clips had a marked span, "
+           f"{results['genuine_marked_s_per_min']:g} s a minute.")
+
+
+def _title(name: str) -> str:
+    """ "video:face_swap" -> "picture: face swap" """
+    head, _, rest = name.partition(":")
+    head = {"video": "picture", "audio": "sound", "whole": "whole clip"}.get(head, head)
+    return f"{head}: {rest.replace('_', ' ')}" if rest else head
 
 
 def _number(value: float | None) -> str:
@@ -86,3 +251,116 @@ def _number(value: float | None) -> str:
 def _table(head: list, rows: list[list]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+# ---- the check --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """A figure of a card that does not reproduce."""
+
+    detector: str
+    figure: str  # its place in the results: "video.within_source.auc"
+    card: object
+    measured: object
+
+
+def compare(detector: str, card: dict, measured: dict, shortcuts: bool = True) -> list[Mismatch]:
+    """Results of a card against those measured again, both as training.evaluate gives them. What only one of them has
+    is a mismatch, too; without `shortcuts`, figures of the baseline are left out."""
+    before, now = dict(_figures(card)), dict(_figures(measured))
+    names = [name for name in {**before, **now} if shortcuts or not name.endswith("shortcut_auc")]
+    return [Mismatch(detector, name, before.get(name), now.get(name)) for name in names
+            if name not in before or name not in now or not _agree(name, before[name], now[name])]
+
+
+def _figures(results: object, place: str = "") -> Iterator[tuple[str, object]]:
+    """("video.auc_95.0", 0.51), ... of nested results."""
+    inner = results.items() if isinstance(results, dict) else enumerate(results) if isinstance(results, list) else None
+    if inner is None:
+        yield place, results
+        return
+    for name, value in inner:
+        yield from _figures(value, f"{place}.{name}" if place else str(name))
+
+
+def _agree(place: str, card: object, measured: object) -> bool:
+    if not isinstance(card, float) and not isinstance(measured, float):
+        return card == measured  # counts, words, and what neither could tell
+    if card is None or measured is None:
+        return False
+    tolerance = next((TOLERANCES[name] for name in place.split(".") if name in TOLERANCES), TOLERANCE)
+    return abs(card - measured) <= tolerance + 1e-9
+
+
+def measured_card(detector: str) -> dict:
+    """A shipped card. Raises: ValueError where it says nothing of how it was measured."""
+    card = read_card(CHECKPOINTS / f"{detector}.safetensors")
+    if "material" not in card.get("results", {}):
+        raise ValueError(f"the card of {detector} does not say how it was measured: python -m training.evaluate "
+                         f"{detector} ... --card")
+    return card
+
+
+def check(detectors: Sequence[str], data: Path | None, prepared: Path | None, shortcuts: Path | None,
+          jobs: int) -> list[Mismatch]:
+    """Measures these detectors again, each as its card says; those that were measured alike, in one go.
+
+    Raises: ValueError where a card asks for material that is not given, or says nothing of how it was measured.
+    """
+    from training.evaluate import Material, evaluate  # which stores results through this module
+
+    alike: dict[Material, list[str]] = {}
+    found = []
+    for name in detectors:
+        card = measured_card(name)
+        material = Material(**card["results"]["material"])
+        if (data if material.route == "clips" else prepared) is None:
+            raise ValueError(f"the card of {name} was measured on {material.route}: give "
+                             + ("--data ROOT" if material.route == "clips" else "--prepared SHARDS"))
+        alike.setdefault(material, []).append(name)
+        page = CHECKPOINTS / f"{name}.md"
+        if not page.is_file() or page.read_text(encoding="utf-8") != card_page(card):
+            found.append(Mismatch(name, "page", "as it is rendered", "another text, or none"))
+    for material, names in alike.items():
+        root = data if material.route == "clips" else prepared
+        for name, results in evaluate(names, material, root, jobs, shortcuts).items():
+            found += compare(name, measured_card(name)["results"], results,
+                             material.route == "prepared" or shortcuts is not None)
+    return found
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m training.cards", description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="measure again; without it, the pages are written again")
+    parser.add_argument("--detector", choices=list(MODULES), help="this one alone")
+    parser.add_argument("--data", type=Path, metavar="ROOT", help="the data set's folder")
+    parser.add_argument("--prepared", type=Path, metavar="SHARDS", help="what training.prepare wrote")
+    parser.add_argument("--shortcuts", type=Path, metavar="SHARDS", help="with --data: what the baseline learns from")
+    parser.add_argument("--jobs", type=int, default=max(multiprocessing.cpu_count(), 1))
+    parser.add_argument("--json", action="store_true", help="print the mismatches as one JSON line, last")
+    args = parser.parse_args(argv)
+    names = [name for name in available() if args.detector in (None, name)]
+    if not names:
+        parser.error("there is no such checkpoint")
+    try:
+        if not args.check:
+            for name in names:
+                measured_card(name)
+                write_page(CHECKPOINTS / f"{name}.safetensors")
+                print(CHECKPOINTS / f"{name}.md")
+            return 0
+        found = check(names, args.data, args.prepared, args.shortcuts, args.jobs)
+    except (FileNotFoundError, ValueError) as error:
+        parser.error(str(error))
+    for mismatch in found:
+        print(f"{mismatch.detector:12} {mismatch.figure:40} card {mismatch.card}, measured {mismatch.measured}")
+    print(f"{len(found)} mismatches in the cards of {', '.join(names)}")
+    if args.json:
+        print(json.dumps({"mismatches": [vars(mismatch) for mismatch in found], "checked": names}))
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

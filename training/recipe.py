@@ -2,80 +2,62 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 T = TypeVar("T")
 
 
-class Presence(BaseModel):
-    """Share of the batches that hold only faces, only sound, or both."""
+class Section(BaseModel):
+    """A part of a recipe."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    picture: float = Field(ge=0)
-    sound: float = Field(ge=0)
-    both: float = Field(ge=0)
-
-    @model_validator(mode="after")
-    def _add_up(self) -> Presence:
-        total = self.picture + self.sound + self.both
-        if abs(total - 1) > 1e-6:
-            raise ValueError(f"the shares add up to {total:g}, not 1")
-        return self
 
 
-class Losses(BaseModel):
-    """Weights of the SS-AVD terms: detectors.ss_avd.LossWeights."""
+class Schedule(Section):
+    """The learning rate over the steps, as a share of its highest value: up in a straight line, then down."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    smoothing: float = Field(ge=0, lt=1)
-    margin: float
-    contrast: float = Field(ge=0)
-    shuffle: float = Field(ge=0)
-    style: float = Field(ge=0)
-    adversarial: float = Field(ge=0)
+    warmup_steps: int = Field(ge=0)
+    shape: Literal["linear", "cosine"]  # of the way down
+    final: float = Field(ge=0, le=1)  # what is left at the last step
+
+    def share_at(self, step: int, steps: int) -> float:
+        if step < self.warmup_steps:
+            return (step + 1) / self.warmup_steps
+        progress = (step - self.warmup_steps) / max(steps - self.warmup_steps, 1)
+        left = 1 - progress if self.shape == "linear" else (1 + math.cos(math.pi * progress)) / 2
+        return self.final + (1 - self.final) * left
 
 
-class Recipe(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    detector: Literal["ss_avd"]
+class Recipe(Section):
+    """What the recipes of all detectors share. A lesson's own narrows `detector` to its id and `lesson` to what it
+    wants to know (training/lessons)."""
+
+    detector: str
     seed: int
     steps: int = Field(gt=0)
-    batch: int = Field(ge=4, multiple_of=2)
-    presence: Presence
-    forged_share: float = Field(ge=0, le=1)
-    dev_share: float = Field(gt=0, lt=1)
+    batch: int = Field(gt=0, multiple_of=2)  # windows a step, of all processes together; half of them fake
     learning_rate: float = Field(gt=0)
+    schedule: Schedule
     weight_decay: float = Field(ge=0)
-    warmup_steps: int = Field(ge=0)
-    final_rate: float = Field(ge=0, le=1)
-    ema_decay: float = Field(ge=0, lt=1)
     clip_norm: float = Field(gt=0)
-    train_filters: bool  # False keeps the sinc filter bank and its norm as they start: a third of the cost of sound
-    losses: Losses
-    imitation: float = Field(ge=0)  # weight of training.imitate; 0 trains without a teacher
-    imitated_frames: int = Field(gt=0)  # frames a window that the teacher looks at
-    evaluate_every: int = Field(gt=0)
+    ema_decay: float = Field(ge=0, lt=1)
+    precision: Literal["fp32", "bf16"]
+    folds: int = Field(ge=2)  # the sources are dealt into so many; one is held out to choose the step
+    evaluate_every: int = Field(gt=0)  # steps
+    evaluate_clips: int = Field(gt=0)  # held-out ones, at most; drawn by the seed
+    evaluate_windows: int = Field(gt=0)  # of each of them, at most
     save_every_s: float = Field(gt=0)
-    threads: int = Field(gt=0)
+    threads: int = Field(gt=0)  # of torch, per process, on the CPU
+    workers: int = Field(default=1, ge=0)  # that draw batches, per process; 0: the training process does it itself
+    lesson: Section
 
     def rate_at(self, step: int) -> float:
-        """Linear warm-up, then linear fall to final_rate * learning_rate (the paper's schedule)."""
-        if step < self.warmup_steps:
-            return self.learning_rate * (step + 1) / self.warmup_steps
-        progress = (step - self.warmup_steps) / max(self.steps - self.warmup_steps, 1)
-        return self.learning_rate * (1 - (1 - self.final_rate) * progress)
-
-
-def read_recipe(path: Path) -> Recipe:
-    """Raises: ValueError in plain words for a missing file, bad YAML, a bad value, or more than one recipe."""
-    recipes = read_recipes(path, Recipe)
-    if len(recipes) != 1:
-        raise ValueError(f"{path} holds {len(recipes)} recipes, not one")
-    return recipes[0]
+        return self.learning_rate * self.schedule.share_at(step, self.steps)
 
 
 def read_recipes(path: Path, schema: type[T]) -> list[T]:

@@ -1,12 +1,12 @@
-"""The norm statistics and the linear heads of a trained run, fitted again with everything else frozen.
+"""The norm statistics and the linear heads of a trained SS-AVD run, fitted again with everything else frozen.
 
-    python -m training.refit runs/ss_avd --samples SAMPLES [--noise DATA/noise]
+    python -m training.refit runs/ss_avd --samples SHARDS [SHARDS ...] [--noise DATA/noise]
 
 The averaged weights of a short, steep schedule do not fit the running statistics that were gathered on the way; VPM
 multiplies its maps with each other, so a small misfit grows from block to block. Hence the statistics are measured
 anew (precise batch norm, Wu & Johnson 2021). And such a schedule leaves the last layer far from its optimum; a
 logistic regression finds that in seconds (classifier re-training, Kang et al., ICLR 2020). A head is replaced only
-where the refit ranks the development sources better.
+where the refit ranks the sources of the held-out fold better; of a run that learnt from everything, none is.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import argparse
 import json
 import multiprocessing
 import sys
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -24,23 +25,27 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from detectors.checkpoint import read_checkpoint, save_checkpoint
-from detectors.ss_avd import FAKE, REAL, SHIPPED_SPEC, SSAVD, DropPath, build, either_fake, load_detector
+from detectors.scoring import to_inputs
+from detectors.ss_avd import FAKE, REAL, SSAVD, DropPath, build, load_detector
+from detectors.windows import cut_windows
 from training.augment import degrade_faces, degrade_sound
-from training.forgeries import forge_faces
+from training.labels import labels_between, whole_label
+from training.lessons import LESSONS, Batch, recipe_of
 from training.metrics import auc
-from training.recipe import Recipe
-from training.sampling import Batches, Sample, load_window, read_samples, split_sources
+from training.sampling import Sample, draw_start, load_noises, read_samples, split_fold
 
 SETTLED = "settled.safetensors"
 HEADS = {"video": "f_v", "audio": "f_a", "whole": "z"}
-DRAWS = 1  # windows per training clip, degraded as in training
 NORM_BATCHES = 48  # of the training stream
-STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)  # inverse of the penalty; the best on development sources is taken
+STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)  # inverse of the penalty; the best on the held-out fold is taken
+
+Row = tuple[np.ndarray, float, str]  # feature [C], fake, source
 
 
 @torch.no_grad()
-def settle_norms(model: SSAVD, batches: Batches, count: int) -> None:
-    """Replace every running mean and variance by its plain average over `count` training batches."""
+def settle_norms(model: SSAVD, draw: Callable[[int], Batch], count: int) -> None:
+    """Replace every running mean and variance by its plain average over `count` training batches; draw(step) gives
+    one."""
     model.train()
     for module in model.modules():
         if isinstance(module, DropPath):
@@ -48,52 +53,50 @@ def settle_norms(model: SSAVD, batches: Batches, count: int) -> None:
         elif isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
             module.reset_running_stats()
             module.momentum = None  # cumulative average
-    for item in range(count):
-        batch = batches[item]
+    for step in range(count):
+        batch = draw(step)
         model(None if batch["video"] is None else batch["video"].float() / 255, batch["audio"])
     model.eval()
 
 
-def extract(rows: list[tuple[Sample, int]], run: Path, degrade: bool, noise_dir: Path | None) -> dict[str, list]:
-    """Per head: (feature [C], fake, source) of each window. Row: a clip, and which of its draws."""
+def extract(samples: Sequence[Sample], run: Path, noises: Sequence[np.ndarray] | None) -> dict[str, list[Row]]:
+    """Per head, the feature, label and source of one window of each sample, as the run's settled network sees it.
+    Windows are degraded as in training where `noises` are given, even if empty; None leaves them as they are."""
     torch.set_num_threads(1)
     state, card = read_checkpoint(run / SETTLED)
-    model: SSAVD = load_detector(state, card).model
-    noises = Batches.load_noises(noise_dir) if degrade else []
-    forged_share = card["recipe"]["forged_share"]
-    found: dict[str, list] = {head: [] for head in HEADS}
-    for sample, draw in rows:
-        rng = np.random.default_rng((card["recipe"]["seed"], 2, draw, int(sample.key.split("-")[0], 16) % 2**32))
-        faces, sound = load_window(sample, SHIPPED_SPEC, rng, sample.has_picture, sample.has_sound)
-        video_fake = sample.video_fake if sample.has_picture else np.nan
-        if degrade and faces is not None:
-            if video_fake == 0 and rng.random() < forged_share:
-                faces, video_fake = forge_faces(faces, rng, None), 1.0
-            faces = degrade_faces(faces, rng)
-        if degrade and sound is not None:
-            sound = degrade_sound(sound, rng, noises)
-        audio_fake = sample.audio_fake if sample.has_sound else np.nan
-        fake = {"video": video_fake, "audio": audio_fake,
-                "whole": either_fake(torch.tensor(video_fake), torch.tensor(audio_fake)).item()}
+    detector = load_detector(state, card)
+    found: dict[str, list[Row]] = {head: [] for head in HEADS}
+    for sample in samples:
+        rng = np.random.default_rng((card["recipe"]["seed"], *sample.key.encode()))
+        marked = [name for name in ("video", "audio") if getattr(sample, f"{name}_fake") == 1]
+        start_s = draw_start(sample, detector.spec.window_s, rng, marked[rng.integers(len(marked))] if marked else "")
+        windows = cut_windows(sample.clip(), detector.spec, np.array([start_s]))[0]
+        if not (windows.has_face[0] or windows.has_audio[0]):
+            continue
+        if noises is not None and windows.has_face[0]:
+            windows.faces[0] = degrade_faces(windows.faces[0], rng)
+        if noises is not None and windows.has_audio[0]:
+            windows.audio[0] = degrade_sound(windows.audio[0], rng, noises)
+        labels = labels_between(sample, windows.start_s, windows.end_s)
+        labels["whole"] = whole_label(sample, labels)
+        inputs = to_inputs(windows, np.array([0]), detector.device)
         with torch.inference_mode():
-            out = model(None if faces is None else torch.from_numpy(faces)[None].permute(0, 1, 4, 2, 3).float() / 255,
-                        None if sound is None else torch.from_numpy(sound)[None])
+            out = detector.model(inputs.faces, inputs.audio)
         for head, name in HEADS.items():
             feature: Tensor | None = getattr(out, name)
-            if feature is not None and not np.isnan(fake[head]):
-                found[head].append((feature[0].numpy(), fake[head], sample.source))
+            if feature is not None and not np.isnan(labels[head][0]):
+                found[head].append((feature[0].numpy(), labels[head][0], sample.source))
     return found
 
 
-def extract_all(samples: list[Sample], draws: int, jobs: int, **how) -> dict[str, list]:
-    rows = [(s, d) for s in samples if s.has_picture or s.has_sound for d in range(draws)]
-    parts = [rows[i::jobs * 4] for i in range(jobs * 4)]
+def extract_all(samples: Sequence[Sample], jobs: int, **how) -> dict[str, list[Row]]:
+    parts = [samples[i::jobs * 4] for i in range(jobs * 4)]
     with multiprocessing.get_context("spawn").Pool(jobs) as pool:
         found = pool.map(partial(extract, **how), parts, chunksize=1)
     return {head: [row for part in found for row in part[head]] for head in HEADS}
 
 
-def fit_head(train: list, dev: list) -> tuple[np.ndarray, float]:
+def fit_head(train: list[Row], dev: list[Row]) -> tuple[np.ndarray, float]:
     """Weights [C] on the feature and their AUC on dev. Sources count by the square root of their size, classes
     alike. The intercept is left to calibration: the paper's heads have none."""
     features, fake, sources = _columns(train)
@@ -114,23 +117,32 @@ def fit_head(train: list, dev: list) -> tuple[np.ndarray, float]:
     return best
 
 
-def refit(run: Path, samples_dir: Path, noise_dir: Path | None, jobs: int) -> dict[str, dict[str, float]]:
-    """Writes run/refit.safetensors; gives, per head, the AUC on development sources before and after."""
+def refit(run: Path, samples: Sequence[Sample], noises: Sequence[np.ndarray], jobs: int) -> dict[str, dict[str, float]]:
+    """Writes run/refit.safetensors; gives, per head, the AUC on the held-out fold before and after."""
     state, card = read_checkpoint(run / "best.safetensors")
-    recipe = Recipe(**card["recipe"])
-    learn, dev = split_sources([s for s in read_samples(samples_dir) if s.split == "train"], recipe.dev_share,
-                               recipe.seed)
+    recipe = recipe_of(card)
+    learn, held = split_fold(samples, recipe.folds, card["fold"], recipe.seed)
     model = build(card)
     model.load_state_dict(state)
-    batches = Batches(learn, SHIPPED_SPEC, size=recipe.batch, seed=recipe.seed, forged_share=recipe.forged_share,
-                      presence=recipe.presence.model_dump(), steps=NORM_BATCHES, noise_dir=noise_dir)
-    settle_norms(model, batches, NORM_BATCHES)
+    lesson = LESSONS[recipe.detector](recipe, learn, noises)
+    settle_norms(model, lambda step: lesson.batch(step, 0, 1), NORM_BATCHES)
     state = model.state_dict()
     save_checkpoint(run / SETTLED, state, card)
-    train_rows = extract_all(learn, DRAWS, jobs, run=run, degrade=True, noise_dir=noise_dir)
-    dev_rows = extract_all(dev, 1, jobs, run=run, degrade=False, noise_dir=None)
+    report = _refit_heads(run, state, learn, held, noises, jobs) if held else {}
+    card["refit"] = report
+    save_checkpoint(run / "refit.safetensors", state, card)
+    return report
+
+
+def _refit_heads(run: Path, state: dict[str, Tensor], learn: Sequence[Sample], held: Sequence[Sample],
+                 noises: Sequence[np.ndarray], jobs: int) -> dict[str, dict[str, float]]:
+    """Changes `state` where a fitted head ranks better. Heads that lack a class are left alone and out."""
+    train_rows = extract_all(learn, jobs, run=run, noises=noises)
+    dev_rows = extract_all(held, jobs, run=run, noises=None)
     report = {}
     for head in HEADS:
+        if any(len({fake for _, fake, _ in rows[head]}) < 2 for rows in (train_rows, dev_rows)):
+            continue
         name = f"head_{head}.weight"
         features, fake, _ = _columns(dev_rows[head])
         before = auc(features @ (state[name][FAKE] - state[name][REAL]).numpy(), fake)
@@ -139,12 +151,10 @@ def refit(run: Path, samples_dir: Path, noise_dir: Path | None, jobs: int) -> di
         if after > before:
             half = torch.from_numpy(direction).float() / 2  # logit = fake row - real row
             state[name] = torch.stack([half, -half] if FAKE == 0 else [-half, half])
-    card["refit"] = report
-    save_checkpoint(run / "refit.safetensors", state, card)
     return report
 
 
-def _columns(rows: list) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _columns(rows: list[Row]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """features [n, C], fake [n], sources [n]"""
     features, fake, sources = zip(*rows)
     return np.stack(features).astype(np.float64), np.array(fake), np.array(sources)
@@ -153,13 +163,14 @@ def _columns(rows: list) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training.refit", description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="folder that training.train wrote")
-    parser.add_argument("--samples", type=Path, required=True)
+    parser.add_argument("--samples", type=Path, required=True, nargs="+")
     parser.add_argument("--noise", type=Path)
     parser.add_argument("--jobs", type=int, default=multiprocessing.cpu_count())
     args = parser.parse_args(argv)
     if not (args.run / "best.safetensors").is_file():
         parser.error(f"{args.run} holds no best.safetensors; train first")
-    print(json.dumps(refit(args.run, args.samples, args.noise, args.jobs), indent=2))
+    samples = [s for s in read_samples(*args.samples) if s.split == "train"]
+    print(json.dumps(refit(args.run, samples, load_noises(args.noise), args.jobs), indent=2))
     return 0
 
 

@@ -1,30 +1,24 @@
-"""Batches of windows from prepared samples: balanced by class, by source and by pair, degraded alike.
-
-Every batch has one presence of modalities ("picture", "sound" or "both"), because a missing modality is left out
-of the network, not filled with zeros.
-"""
+"""Prepared samples: what a shard holds of a clip, the clip as the app sees it, and who is drawn when."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
-import cv2
 import numpy as np
-import torch
-from torch.utils.data import Dataset
 
-from detectors.contract import InputSpec
-from detectors.windows import fill
-from media import AUDIO_HZ, GRID_HZ, prepare
-from training.augment import degrade_faces, degrade_sound
-from training.forgeries import forge_faces
+from detectors.contract import Detector, InputSpec, Windows, WindowScores
+from detectors.windows import cut_windows, window_starts
+from media import GRID_HZ, ClipInfo, FaceTrack, Finding, PreparedClip, Quality, Reason, prepare
+from training.datasets.splits import source_folds
 from training.shards import read_index, read_tensors, unpack_pictures
 
 LEAST_SPEECH_S = 0.5  # a sample with less voice does not teach about sound
+LEAST_FACE_S = 1.5  # nor one with less of a face about the picture
+_LABELS = ("video_fake", "audio_fake", "sync_fake")
 
 
 @dataclass(frozen=True)
@@ -40,12 +34,18 @@ class Sample:
     method: str
     source: str
     identities: tuple[str, ...]
-    pair: str
-    video_fake: float  # 0, 1 or NaN, as the next one
+    pair: str  # shared with the genuine clip, or the fakes, that it is to be compared with; "" where there is none
+    group: str  # shared by a clip and what was forged from it: all of them went through the same final chain
+    forged: str  # family of training.forge that made it, or two joined by " + "; "" for clips of the corpus
+    video_fake: float  # 0, 1 or NaN, as the next two
     audio_fake: float
+    sync_fake: float
+    spans: tuple[tuple[str, float, float], ...]  # (modality, start_s, end_s) that are fake, where it is known
     faces: int  # crops, 25 a second
     samples: int
     speech_s: float
+    voice_s: tuple[tuple[float, float], ...]  # where there is a voice
+    blocks: tuple[str, ...]  # modalities that the clip's quality does not allow to judge
     duration_s: float
     split: str
     file: str
@@ -55,27 +55,201 @@ class Sample:
         return self.identities[0] if self.identities else ""
 
     @property
+    def shows_face(self) -> bool:
+        return self.faces >= LEAST_FACE_S * GRID_HZ and "video" not in self.blocks
+
+    @property
+    def has_voice(self) -> bool:
+        return self.samples > 0 and self.speech_s >= LEAST_SPEECH_S and "audio" not in self.blocks
+
+    @property
     def has_picture(self) -> bool:
-        return self.faces >= 1.5 * GRID_HZ and not np.isnan(self.video_fake)
+        """It shows a face and is known to be genuine or fake in it; has_sound likewise."""
+        return self.shows_face and not math.isnan(self.video_fake)
 
     @property
     def has_sound(self) -> bool:
-        return self.speech_s >= LEAST_SPEECH_S and not np.isnan(self.audio_fake)
+        return self.has_voice and not math.isnan(self.audio_fake)
+
+    def shares_chain(self, other: Sample) -> bool:
+        """Whether both are versions of one clip that went through one final chain: moment for moment the same."""
+        return (self.folder, self.group) == (other.folder, other.group)
 
     def tensors(self) -> dict[str, np.ndarray]:
         """As training.shards lists them."""
         return read_tensors(self.folder, self.shard, self.offset, self.bytes)
 
+    def clip(self) -> PreparedClip:
+        """As media.prepare gave it, of its first face: detectors.windows.cut_windows cuts the windows of the app.
 
-def read_samples(folder: Path) -> list[Sample]:
-    """The usable samples of a folder of shards."""
-    names = Sample.__dataclass_fields__.keys() - {"folder", "identities", "video_fake", "audio_fake"}
-    return [
-        Sample(folder=folder, identities=tuple(line["identities"]),
-               **{name: math.nan if line[name] is None else line[name] for name in ("video_fake", "audio_fake")},
-               **{name: line[name] for name in names})
-        for line in read_index(folder) if "skipped" not in line
-    ]
+        Crops are decoded when they are asked for, one by one. Boxes, landmarks and confidence are not kept (NaN).
+        """
+        tensors = self.tensors()
+        tracks, faces, lips = (), {}, {}
+        if "times_s" in tensors:
+            count = len(tensors["times_s"])
+            nothing = np.full((count, 5, 2), np.nan, np.float32)
+            tracks = (FaceTrack(0, tensors["times_s"], nothing[:, :2].reshape(count, 4), nothing, nothing[:, 0, 0]),)
+            faces, lips = {0: Crops(tensors, "faces")}, {0: Crops(tensors, "lips")}
+        waveform = tensors["waveform"].astype(np.float32) / 32767 if "waveform" in tensors else None
+        findings = tuple(Finding(_BLOCKED[name], f"This clip's {name} cannot be judged.", "", frozenset({name}))
+                         for name in self.blocks)
+        info = ClipInfo(self.file, sha256="", size_bytes=0, container="", duration_s=self.duration_s)
+        return PreparedClip(info, tracks, faces, lips, waveform, self.voice_s, Quality(findings, {}))
+
+
+# A shard keeps which modalities are blocked, and of the reasons only the codes: one code stands for all.
+_BLOCKED = {"video": Reason.NO_FACE, "audio": Reason.NO_SPEECH}
+
+
+class Crops:
+    """The crops of one track [n, H, W, 3] uint8, each decoded when it is asked for: crops[row] is [H, W, 3]."""
+
+    def __init__(self, tensors: dict[str, np.ndarray], name: str) -> None:
+        """name: "faces" or "lips"."""
+        self._tensors, self._name = tensors, name
+
+    def __len__(self) -> int:
+        return len(self._tensors["times_s"])
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        if not 0 <= row < len(self):
+            raise IndexError(f"crop {row} of {len(self)}")
+        return unpack_pictures(self._tensors, self._name, [row])[0]
+
+
+def read_samples(*folders: Path) -> list[Sample]:
+    """The usable samples of one or several folders of shards.
+
+    Raises: FileNotFoundError when one holds no finished shard.
+    """
+    return [_sample(folder, line) for folder in folders for line in read_index(folder) if "skipped" not in line]
+
+
+def _sample(folder: Path, line: dict) -> Sample:
+    given = {name: line[name] for name in Sample.__dataclass_fields__.keys() & line.keys()}
+    # Shards written before voice_s was kept say only how much voice there is.
+    voice_s = line.get("voice_s", [[0.0, line["duration_s"]]] if line["speech_s"] >= LEAST_SPEECH_S else [])
+    return Sample(**given | {
+        "folder": folder, "identities": tuple(line["identities"]), "blocks": tuple(line.get("blocks", ())),
+        "spans": tuple((name, start_s, math.inf if end_s is None else end_s) for name, start_s, end_s in line["spans"]),
+        "voice_s": tuple((start_s, end_s) for start_s, end_s in voice_s),
+        **{name: math.nan if line[name] is None else line[name] for name in _LABELS},
+    })
+
+
+def load_noises(folder: Path | None) -> list[np.ndarray]:
+    """The .ogg recordings of a folder, [samples] float32 at 16 kHz."""
+    return [prepare(path).waveform for path in sorted(folder.glob("*.ogg"))] if folder else []
+
+
+# ---- windows ----------------------------------------------------------------------------------------------------
+
+
+def cut_evenly(sample: Sample, spec: InputSpec, most: int | None = None) -> Windows:
+    """The app's windows of a sample, or at most so many of them, evenly spread."""
+    starts_s = window_starts(sample.duration_s, spec)
+    if most and len(starts_s) > most:
+        starts_s = starts_s[np.linspace(0, len(starts_s) - 1, 2 * most + 1).astype(int)[1::2]]
+    return cut_windows(sample.clip(), spec, starts_s)[0]
+
+
+def window_scores(detector: Detector, samples: Iterable[Sample],
+                     most: int | None = None) -> list[tuple[Sample, WindowScores]]:
+    """Scores of prepared samples, of all their windows or of so many: the app's path, but for one face alone.
+    Samples of which no window can be judged are left out."""
+    cut = ((sample, cut_evenly(sample, detector.spec, most)) for sample in samples)
+    return [(sample, detector.score(windows)) for sample, windows in cut
+            if windows.has_face.any() or windows.has_audio.any()]
+
+
+def draw_start(sample: Sample, window_s: float, rng: np.random.Generator, modality: str = "") -> float:
+    """Where a window may start: anywhere, or so that it holds a random fake moment of this modality."""
+    last_s = max(sample.duration_s - window_s, 0.0)
+    spans = [(start_s, min(end_s, sample.duration_s)) for name, start_s, end_s in sample.spans if name == modality]
+    share, place = rng.random(2)  # drawn alike with and without spans: a fake and its original keep in step
+    if not spans:
+        return float(place * last_s)
+    lengths_s = np.array([end_s - start_s for start_s, end_s in spans])
+    edges_s = np.concatenate([[0.0], lengths_s.cumsum()])
+    at_s = share * edges_s[-1]  # this far into what is fake of the clip
+    number = min(int(np.searchsorted(edges_s, at_s, side="right")) - 1, len(spans) - 1)
+    moment_s = spans[number][0] + at_s - edges_s[number]
+    return float(np.clip(moment_s - place * window_s, 0.0, last_s))
+
+
+def cut_window(sample: Sample, spec: InputSpec, starts_s: Iterable[float]) -> Windows | None:
+    """The first of these windows (n = 1) that has all modalities of the spec; None where none of them does."""
+    clip = sample.clip()
+    for start_s in starts_s:
+        windows = cut_windows(clip, spec, np.array([start_s]))[0]
+        if ("video" not in spec.modalities or windows.has_face[0]) and (
+                "audio" not in spec.modalities or windows.has_audio[0]):
+            return windows
+    return None
+
+
+# ---- who is drawn -----------------------------------------------------------------------------------------------
+
+
+class Pool:
+    """Samples to draw from: a source with the square root of its size as weight, so that neither one page nor one
+    clip dominates; then a group of it, then one of the group."""
+
+    def __init__(self, samples: Iterable[Sample]) -> None:
+        groups: dict[str, dict[str, list[Sample]]] = defaultdict(lambda: defaultdict(list))
+        for sample in samples:
+            groups[sample.source][sample.group].append(sample)
+        self._groups = [[groups[source][group] for group in sorted(groups[source])] for source in sorted(groups)]
+        weights = np.sqrt([sum(map(len, source)) for source in self._groups])
+        self._weights = weights / max(weights.sum(), 1e-9)
+
+    def __bool__(self) -> bool:
+        return bool(self._groups)
+
+    def draw(self, rng: np.random.Generator) -> Sample:
+        """Raises: ValueError for an empty pool."""
+        if not self:
+            raise ValueError("there is no sample of this kind to draw")
+        source = self._groups[rng.choice(len(self._groups), p=self._weights)]
+        group = source[rng.integers(len(source))]
+        return group[rng.integers(len(group))]
+
+
+class Originals:
+    """The genuine samples that a fake is to be compared with: its group's, else those of its pair, the ones beside it
+    in the same folder first."""
+
+    def __init__(self, genuine: Iterable[Sample]) -> None:
+        self._of: dict[tuple, list[Sample]] = defaultdict(list)
+        for sample in genuine:
+            for key in self._keys(sample):
+                self._of[key].append(sample)
+
+    def draw(self, fake: Sample, rng: np.random.Generator) -> Sample | None:
+        """None where it has none."""
+        for key in self._keys(fake):
+            if found := self._of.get(key):
+                return found[rng.integers(len(found))]
+        return None
+
+    @staticmethod
+    def _keys(sample: Sample) -> list[tuple]:
+        pair = [("pair", sample.pair, sample.folder), ("pair", sample.pair)] if sample.pair else []
+        return [("group", sample.group, sample.folder), *pair]
+
+
+def split_fold(samples: Sequence[Sample], folds: int, fold: int | None,
+               seed: int) -> tuple[list[Sample], list[Sample]]:
+    """(to learn from, held out): the sources are dealt into so many folds, and one is held out; None: none is.
+
+    Raises: ValueError for a fold that there is not, or fewer sources than folds.
+    """
+    if fold is None:
+        return list(samples), []
+    if not 0 <= fold < folds:
+        raise ValueError(f"the recipe has folds 0 to {folds - 1}; there is no fold {fold}")
+    return source_folds(samples, folds, repeats=1, seed=seed)[fold]
 
 
 def split_sources(samples: list[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
@@ -86,128 +260,3 @@ def split_sources(samples: list[Sample], share: float, seed: int) -> tuple[list[
     pairs = {s.pair for s in samples if s.source in chosen and s.pair}
     held = [s.source in chosen or s.pair in pairs for s in samples]
     return [s for s, h in zip(samples, held) if not h], [s for s, h in zip(samples, held) if h]
-
-
-def load_window(sample: Sample, spec: InputSpec, rng: np.random.Generator, picture: bool,
-                sound: bool) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """A random window: faces [frames, px, px, 3] uint8 and sound [samples] float32, from the same moment."""
-    tensors = sample.tensors()
-    start_s = rng.uniform(0, max(sample.duration_s - spec.window_s, 0.0))
-    faces = waveform = None
-    if picture:
-        times_s = tensors["times_s"]
-        if times_s[-1] - times_s[0] < spec.window_s:
-            start_s = times_s[0]
-        span_s = min(spec.window_s, times_s[-1] - start_s + 1 / GRID_HZ)
-        if span_s < 0.6 * spec.window_s and times_s[-1] - times_s[0] > span_s:
-            start_s = max(times_s[-1] - spec.window_s, times_s[0])
-            span_s = min(spec.window_s, times_s[-1] - start_s + 1 / GRID_HZ)
-        wanted_s = start_s + np.arange(spec.frames) * span_s / spec.frames
-        faces = faces_at(tensors, wanted_s, spec.face_px)
-    if sound:
-        first = int(start_s * AUDIO_HZ)
-        first = max(min(first, sample.samples - spec.samples), 0)
-        waveform = tensors["waveform"][first:min(first + spec.samples, sample.samples)].astype(np.float32) / 32767
-        waveform = fill(waveform, spec.samples)
-    return faces, waveform
-
-
-def faces_at(tensors: dict[str, np.ndarray], wanted_s: np.ndarray, side_px: int) -> np.ndarray:
-    """The face crops nearest to these moments [k] -> [k, side, side, 3] uint8."""
-    rows = np.abs(tensors["times_s"][None] - wanted_s[:, None]).argmin(axis=1)
-    return np.stack([_sized(face, side_px) for face in unpack_pictures(tensors, "faces", rows)])
-
-
-def _sized(face: np.ndarray, side_px: int) -> np.ndarray:
-    return face if face.shape[0] == side_px else cv2.resize(face, (side_px, side_px), interpolation=cv2.INTER_AREA)
-
-
-class Batches(Dataset):
-    """Item n is the batch of rank n % ranks at step n // ranks: the same for the same seed, whatever was drawn
-    before it (exact resume). All ranks of a step get the same presence, so that none waits for the others."""
-
-    def __init__(self, samples: list[Sample], spec: InputSpec, *, size: int, seed: int, forged_share: float,
-                 presence: dict[str, float], steps: int, ranks: int = 1, noise_dir: Path | None = None) -> None:
-        self.spec, self.size, self.seed, self.steps, self.ranks = spec, size, seed, steps, ranks
-        self.forged_share, self.presence = forged_share, presence
-        picture = [s for s in samples if s.has_picture]
-        sound = [s for s in samples if s.has_sound]
-        both = [s for s in picture if s.has_sound or (s.speech_s >= LEAST_SPEECH_S and s.samples)]
-        self.real = {
-            "picture": _by_source(s for s in picture if s.video_fake == 0),
-            "sound": _by_source(s for s in sound if s.audio_fake == 0),
-            "both": _by_source(s for s in both if s.video_fake == 0 and s.audio_fake == 0),
-        }
-        self.fake = {
-            "picture": _by_source(s for s in picture if s.video_fake == 1),
-            "sound": _by_source(s for s in sound if s.audio_fake == 1),
-            "both": _by_source(s for s in both if 1 in (s.video_fake, s.audio_fake)),
-        }
-        self.partners: dict[str, list[Sample]] = defaultdict(list)
-        for s in picture:
-            if s.pair and s.video_fake == 0:
-                self.partners[s.pair].append(s)
-        self._noise_dir = noise_dir
-
-    def __len__(self) -> int:
-        return self.steps * self.ranks
-
-    def __getitem__(self, item: int) -> dict[str, torch.Tensor | None]:
-        """video (B, T, 3, H, W) uint8 or None, audio (B, samples) or None, video_fake (B,), audio_fake (B,)."""
-        kinds = np.random.default_rng((self.seed, item // self.ranks))
-        kind = kinds.choice(list(self.presence), p=np.array(list(self.presence.values())))
-        rng = np.random.default_rng((self.seed, 1, item))
-        rows = self._draw(kind, rng)
-        picture, sound = kind in ("picture", "both"), kind in ("sound", "both")
-        videos, audios, labels = [], [], []
-        for sample, forge in rows:
-            faces, waveform = load_window(sample, self.spec, rng, picture, sound)
-            video_fake = sample.video_fake
-            if forge:
-                donor = None
-                if rng.random() < 0.35:
-                    donor = load_window(_pick(self.real["picture"], rng), self.spec, rng, True, False)[0]
-                faces, video_fake = forge_faces(faces, rng, donor), 1.0
-            if picture:
-                videos.append(degrade_faces(faces, rng))
-            if sound:
-                audios.append(degrade_sound(waveform, rng, self.load_noises(self._noise_dir)))
-            labels.append((video_fake if picture else np.nan, sample.audio_fake if sound else np.nan))
-        video_fake, audio_fake = torch.tensor(labels, dtype=torch.float32).unbind(1)
-        return {
-            "video": torch.from_numpy(np.stack(videos)).permute(0, 1, 4, 2, 3) if picture else None,
-            "audio": torch.from_numpy(np.stack(audios)) if sound else None,
-            "video_fake": video_fake, "audio_fake": audio_fake,
-        }
-
-    def _draw(self, kind: str, rng: np.random.Generator) -> list[tuple[Sample, bool]]:
-        """Half genuine, half fake. Forged ones come from the genuine clips of the same batch, and a published
-        fake brings the genuine clip of its pair where there is one: the batch compares like with like."""
-        half = self.size // 2
-        forged = round(half * self.forged_share) if kind != "sound" else 0
-        fakes = [_pick(self.fake[kind], rng) for _ in range(half - forged)]
-        reals: list[Sample] = []
-        if kind == "picture":
-            reals = [partners[rng.integers(len(partners))] for s in fakes if (partners := self.partners.get(s.pair))]
-        reals += [_pick(self.real[kind], rng) for _ in range(half - len(reals))]
-        originals = [reals[i] for i in rng.permutation(half)[:forged]]
-        return [(s, False) for s in reals + fakes] + [(s, True) for s in originals]
-
-    @staticmethod
-    @lru_cache(maxsize=1)
-    def load_noises(folder: Path | None) -> list[np.ndarray]:
-        return [prepare(path).waveform for path in sorted(folder.glob("*.ogg"))] if folder else []
-
-
-def _by_source(samples) -> list[list[Sample]]:
-    groups: dict[str, list[Sample]] = defaultdict(list)
-    for sample in samples:
-        groups[sample.source].append(sample)
-    return [groups[name] for name in sorted(groups)]
-
-
-def _pick(groups: list[list[Sample]], rng: np.random.Generator) -> Sample:
-    """A source with the square root of its size as weight (neither one page nor one clip dominates), then a clip."""
-    weights = np.sqrt([len(g) for g in groups])
-    group = groups[rng.choice(len(groups), p=weights / weights.sum())]
-    return group[rng.integers(len(group))]

@@ -1,147 +1,221 @@
-"""One detector, trained from prepared samples. Resumes by step; writes a checkpoint with its card.
+"""One detector after another, trained from prepared samples as the recipe says. Resumes by step.
 
-    python -m training.train training/recipes/ss_avd.yaml --samples SAMPLES [--out runs/ss_avd] [--resume]
-    torchrun --nproc-per-node 2 -m training.train ...    (several processes: each takes its own batches)
+    python -m training.train training/recipes/ss_avd.yaml --samples SHARDS [SHARDS ...] [--fold K|all] [--resume]
+    torchrun --nproc-per-node 2 -m training.train ...                              (several processes or GPUs)
+    torchrun --nnodes 4 --nproc-per-node 8 --rdzv-endpoint HOST:29500 -m training.train ...    (several machines)
+
+Sources are dealt into the recipe's folds. `--fold K` (0 if not given) holds fold K out and keeps the step whose
+average ranks it best. `--fold all` does so for every fold, in RUN/fold-K, which measures the recipe, and then learns
+from everything, up to the median of the folds' best steps. A run is a folder, RUNS/<detector>:
+
+    best.safetensors   averaged weights of the best step, and their card
+    last.pt            what resuming needs          log.csv, log.html   losses, AUC, samples/s, share of time waiting
+
+Processes share a batch: the same recipe does the same on one or on several. (Batch norms see their own rows alone.)
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
+import copy
 import ctypes
 import ctypes.util
 import json
 import math
-import os
+import statistics
 import sys
 import time
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
-import torch.distributed as dist
-from torch.utils.data import DataLoader, Subset
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.utils import broadcast_object_list
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from detectors.checkpoint import save_checkpoint
-from detectors.ss_avd import SHIPPED, SHIPPED_SPEC, SSAVD, LossWeights, SSAVDDetector, ss_avd_loss
-from training.evaluate import modality_auc, window_scores
-from training.imitate import Imitation
-from training.recipe import Recipe, read_recipe
-from training.sampling import Batches, read_samples, split_sources
+from detectors.contract import WindowScores
+from training.labels import labels_between, whole_label
+from training.lessons import LESSONS, Batch, Lesson, read_lessons
+from training.log import RunLog
+from training.metrics import auc
+from training.recipe import Recipe
+from training.sampling import Sample, load_noises, read_samples, split_fold
 
-FOLLOWED = ("video", "audio", "imitation")  # losses that the log keeps
+LOG_EVERY = 10  # steps
 
 
-def train(recipe: Recipe, samples_dir: Path, out: Path, resume: bool, noise_dir: Path | None = None) -> dict:
+@dataclass
+class Progress:
+    """How far a run has come."""
+
+    step: int = 0
+    best_step: int = 0
+    best_auc: float = -1.0
+
+
+def train(recipe: Recipe, samples: Sequence[Sample], out: Path, *, fold: int | None = 0, resume: bool = False,
+          noises: Sequence[np.ndarray] = (), last_step: int | None = None, notes: dict | None = None) -> dict:
+    """One run: with a fold held out to choose the step, or (None) on all samples up to last_step. `notes` go into the
+    card. Gives a summary.
+
+    Raises: ValueError where the samples do not hold what the recipe or the lesson asks for.
+    """
+    accelerator = Accelerator(cpu=not torch.cuda.is_available(),  # without it, processes on CPUs would not meet
+                              kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
+    rank, ranks, device = accelerator.process_index, accelerator.num_processes, accelerator.device
+    if (recipe.batch // 2) % ranks:
+        raise ValueError(f"{ranks} processes cannot share the {recipe.batch // 2} pairs of a batch evenly")
     torch.set_num_threads(recipe.threads)
     _keep_freed_memory()
-    rank, ranks = _join()
-    device = torch.device(f"cuda:{rank % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu")
     out.mkdir(parents=True, exist_ok=True)
 
-    learn, dev = split_sources([s for s in read_samples(samples_dir) if s.split == "train"],
-                               recipe.dev_share, recipe.seed)
-    batches = Batches(learn, SHIPPED_SPEC, size=recipe.batch, seed=recipe.seed, forged_share=recipe.forged_share,
-                      presence=recipe.presence.model_dump(), steps=recipe.steps,
-                      ranks=ranks, noise_dir=noise_dir)
+    learn, held = split_fold(samples, recipe.folds, fold, recipe.seed)
+    held = [held[i] for i in np.random.default_rng(recipe.seed).permutation(len(held))[:recipe.evaluate_clips]]
     torch.manual_seed(recipe.seed)
-    model = SSAVD(SHIPPED, style_heads=True).to(device)
-    model.front_end.requires_grad_(recipe.train_filters)
-    weights = LossWeights(**recipe.losses.model_dump())
-    ema = SSAVD(SHIPPED, style_heads=True).to(device)
-    ema.load_state_dict(model.state_dict())
-    imitation = Imitation(SHIPPED.widths[1:]).to(device) if recipe.imitation else None
-    learners = torch.nn.ModuleList(m for m in (model, imitation) if m is not None)
-    trained = [p for p in learners.parameters() if p.requires_grad]
+    lesson = LESSONS[recipe.detector](recipe, learn, noises).to(device)
+    average = copy.deepcopy(lesson.model)
+    learner = accelerator.prepare(lesson)
+    trained = [p for p in lesson.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    step, best_auc = 0, -1.0
-    last = out / "last.pt"
+    parts = {"lesson": lesson, "average": average, "optimizer": optimizer}
+    progress, last = Progress(), out / "last.pt"
     if resume and last.is_file():
         state = torch.load(last, map_location=device, weights_only=True)
-        learners.load_state_dict(state["learners"])
-        ema.load_state_dict(state["ema"])
-        optimizer.load_state_dict(state["optimizer"])
-        step, best_auc = state["step"], state["best_auc"]
+        progress = Progress(**state.pop("progress"))
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
 
-    mine = range(step * ranks + rank, recipe.steps * ranks, ranks)
-    loader = iter(DataLoader(Subset(batches, mine), batch_size=None, num_workers=1, prefetch_factor=4))
-    log = _Log(out / "log.csv", resume) if rank == 0 else None
-    begin, saved = time.perf_counter(), time.perf_counter()
-    waited_s, first_step = 0.0, step
-    while step < recipe.steps:
-        asked = time.perf_counter()
-        batch = next(loader)
-        waited_s += time.perf_counter() - asked
-
+    last_step = last_step or recipe.steps
+    batches = iter(DataLoader(
+        Subset(_Steps(lesson, rank, ranks), range(progress.step, last_step)), batch_size=None,
+        num_workers=recipe.workers, prefetch_factor=4 if recipe.workers else None, pin_memory=device.type == "cuda"))
+    log = RunLog(out / "log.csv", resume) if accelerator.is_main_process else None
+    pace, saved = _Pace(progress.step, recipe.batch), time.perf_counter()
+    while progress.step < last_step:
+        with pace.waiting():
+            batch = next(batches)
         # Every step seeds its own shuffles and dropped paths, so that a resumed run repeats what would have been.
-        torch.manual_seed((recipe.seed * 1_000_003 + step) * ranks + rank)
+        torch.manual_seed((recipe.seed * 1_000_003 + progress.step) * ranks + rank)
         for group in optimizer.param_groups:
-            group["lr"] = recipe.rate_at(step)
-        learners.train()
-        video = None if batch["video"] is None else batch["video"].to(device).float() / 255
-        audio = None if batch["audio"] is None else batch["audio"].to(device)
-        answer = model(video, audio)
-        loss, parts = ss_avd_loss(answer, batch["video_fake"].to(device), batch["audio_fake"].to(device), weights)
-        if imitation and video is not None:
-            watched = torch.randint(video.shape[1], (recipe.imitated_frames,)).tolist()
-            maps = tuple(m.unflatten(0, video.shape[:2])[:, watched].flatten(0, 1) for m in answer.training.maps[1:])
-            parts["imitation"] = imitation(video[:, watched].flatten(0, 1), maps)
-            loss = loss + recipe.imitation * parts["imitation"]
+            group["lr"] = recipe.rate_at(progress.step)
+        learner.train()
+        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+            loss, terms = learner(_moved(batch, device))
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if ranks > 1:
-            _average_gradients(trained, ranks)
+        accelerator.backward(loss)
         torch.nn.utils.clip_grad_norm_(trained, recipe.clip_norm)
         optimizer.step()
-        step += 1
-        _follow(ema, model, min(recipe.ema_decay, step / (step + 10)))
+        progress.step += 1
+        _follow(average, lesson.model, min(recipe.ema_decay, progress.step / (progress.step + 10)))
 
-        if rank:
+        is_last = progress.step == last_step
+        if progress.step % LOG_EVERY == 0 or is_last:
+            told = accelerator.reduce({"loss": loss.detach(), **terms}, "mean")
+            if log:
+                log.write(progress.step, **{name: value.item() for name, value in told.items()},
+                          **pace.at(progress.step))
+        if not accelerator.is_main_process:
             continue
-        elapsed_s = time.perf_counter() - begin
-        done = (step - first_step) * ranks
-        if step % 10 == 0:
-            log.write(step, loss=loss.item(), **{k: v.item() for k, v in parts.items() if k in FOLLOWED},
-                      samples_per_s=done * recipe.batch / elapsed_s, data_wait_share=waited_s / elapsed_s)
-        if step % recipe.evaluate_every == 0 or step == recipe.steps:
-            card = {"architecture": asdict(SHIPPED), "input_spec": asdict(SHIPPED_SPEC), "recipe": recipe.model_dump(),
-                    "step": step, "processes": ranks}
-            detector = SSAVDDetector(ema, card, SHIPPED_SPEC, device)
-            measured = modality_auc(window_scores(detector, dev, windows=1))
-            known = [value for value in measured.values() if math.isfinite(value)]  # not: a class is missing
-            dev_auc = sum(known) / len(known) if known else 0.0
-            log.write(step, dev_video_auc=measured["video"], dev_audio_auc=measured["audio"])
-            if dev_auc > best_auc:
-                best_auc = dev_auc
-                save_checkpoint(out / "best.safetensors", ema.inference_state_dict(), card)
-        if time.perf_counter() - saved > recipe.save_every_s or step == recipe.steps:
+        card = {**lesson.card(), "recipe": recipe.model_dump(), "step": progress.step, "processes": ranks,
+                "fold": fold, **(notes or {})}
+        if held and (progress.step % recipe.evaluate_every == 0 or is_last):
+            aucs = head_aucs(lesson.scores(average, held, recipe.evaluate_windows))
+            log.write(progress.step, **{f"dev_{head}_auc": value for head, value in aucs.items()})
+            known = [value for value in aucs.values() if math.isfinite(value)]  # not: a class is missing
+            if (mean := statistics.fmean(known) if known else 0.0) > progress.best_auc:
+                progress.best_auc, progress.best_step = mean, progress.step
+                save_checkpoint(out / "best.safetensors", lesson.weights(average), {**card, "dev_auc": aucs})
+        if is_last and not held:
+            save_checkpoint(out / "best.safetensors", lesson.weights(average), card)
+        if is_last or time.perf_counter() - saved > recipe.save_every_s:
             saved = time.perf_counter()
-            torch.save({"learners": learners.state_dict(), "ema": ema.state_dict(), "optimizer": optimizer.state_dict(),
-                        "step": step, "best_auc": best_auc}, last.with_suffix(".partial"))
+            torch.save({"progress": asdict(progress), **{name: part.state_dict() for name, part in parts.items()}},
+                       last.with_suffix(".partial"))
             last.with_suffix(".partial").rename(last)
-    elapsed_s = max(time.perf_counter() - begin, 1e-9)
-    return {"best_val_auc": round(best_auc, 4), "steps": step,
-            "samples_per_s": round((step - first_step) * ranks * recipe.batch / elapsed_s, 2),
-            "data_wait_share": round(waited_s / elapsed_s, 3)}
+    if log:
+        log.close()
+    [progress] = broadcast_object_list([progress])  # the main process alone knows the best step
+    return {"best_val_auc": round(progress.best_auc, 4) if held else None, "best_step": progress.best_step,
+            "steps": progress.step, **pace.at(progress.step)}
 
 
-def _join() -> tuple[int, int]:
-    """(rank, ranks) of this process: torchrun's, else (0, 1)."""
-    if "WORLD_SIZE" not in os.environ:
-        return 0, 1
-    if not dist.is_initialized():
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-    return dist.get_rank(), dist.get_world_size()
+def cross_validate(recipe: Recipe, samples: Sequence[Sample], out: Path, **how) -> dict:
+    """A run for each fold, and a last one on all samples for the median of their best steps; `how` as train takes it.
+
+    That step is chosen, and its AUC measured, on sources that the run did not see; the last run itself is not measured.
+    """
+    folds = [train(recipe, samples, out / f"fold-{fold}", fold=fold, **how) for fold in range(recipe.folds)]
+    told = {"best_val_auc": round(statistics.fmean(f["best_val_auc"] for f in folds), 4),
+            "best_step": statistics.median_low(f["best_step"] for f in folds)}
+    notes = {"cross_validation": {**told, "folds": [{k: f[k] for k in told} for f in folds]}}
+    last = train(recipe, samples, out, fold=None, last_step=told["best_step"], notes=notes, **how)
+    return {**last, **told}
 
 
-def _average_gradients(parameters: list[torch.nn.Parameter], ranks: int) -> None:
-    """One all-reduce of all gradients; a missing one (its modality is not in the batch) counts as zero."""
-    grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    flat = torch.cat([g.flatten() for g in grads]) / ranks
-    dist.all_reduce(flat)
-    for p, mean in zip(parameters, flat.split([p.numel() for p in parameters])):
-        if p.grad is not None:
-            p.grad.copy_(mean.view_as(p))
+def head_aucs(scored: Sequence[tuple[Sample, WindowScores]]) -> dict[str, float]:
+    """AUC of every head that tells something, over the windows of all samples whose label is known; NaN where they
+    are all fake or all genuine."""
+    found: dict[str, list[np.ndarray]] = {}
+    for sample, scores in scored:
+        labels = labels_between(sample, scores.start_s, scores.end_s)
+        labels["whole"] = whole_label(sample, labels)
+        for head, label in labels.items():
+            if (score := getattr(scores, head)) is not None:
+                known = np.isfinite(score) & np.isfinite(label)
+                found.setdefault(head, []).append(np.stack([score[known], label[known]]))
+    return {head: auc(*np.concatenate(rows, axis=1)) for head, rows in found.items()}
+
+
+class _Steps(Dataset):
+    """Item n is this process' share of the batch of step n."""
+
+    def __init__(self, lesson: Lesson, rank: int, ranks: int) -> None:
+        self.lesson, self.rank, self.ranks = lesson, rank, ranks
+
+    def __len__(self) -> int:
+        return self.lesson.recipe.steps
+
+    def __getitem__(self, step: int) -> Batch:
+        return self.lesson.batch(step, self.rank, self.ranks)
+
+
+class _Pace:
+    """Samples a second since the start, of all processes, and the share of the time that waits for batches."""
+
+    def __init__(self, first_step: int, batch: int) -> None:
+        self._first_step, self._batch = first_step, batch
+        self._begin, self._waited_s = time.perf_counter(), 0.0
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        asked = time.perf_counter()
+        yield
+        self._waited_s += time.perf_counter() - asked
+
+    def at(self, step: int) -> dict[str, float]:
+        elapsed_s = max(time.perf_counter() - self._begin, 1e-9)
+        return {"samples_per_s": round((step - self._first_step) * self._batch / elapsed_s, 2),
+                "data_wait_share": round(self._waited_s / elapsed_s, 3)}
+
+
+def _moved(batch: Batch, device: torch.device) -> Batch:
+    return {name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+            for name, value in batch.items()}
+
+
+@torch.no_grad()
+def _follow(average: nn.Module, model: nn.Module, decay: float) -> None:
+    """Exponential moving average of the weights; counts and other integers are copied."""
+    for target, source in zip(average.state_dict().values(), model.state_dict().values()):
+        if target.dtype.is_floating_point:
+            target.lerp_(source, 1 - decay)
+        else:
+            target.copy_(source)
 
 
 def _keep_freed_memory() -> None:
@@ -154,51 +228,41 @@ def _keep_freed_memory() -> None:
         libc.mallopt(M_TRIM_THRESHOLD, largest)
 
 
-@torch.no_grad()
-def _follow(ema: torch.nn.Module, model: torch.nn.Module, decay: float) -> None:
-    """Exponential moving average of the weights; counts and other integers are copied."""
-    for target, source in zip(ema.state_dict().values(), model.state_dict().values()):
-        if target.dtype.is_floating_point:
-            target.lerp_(source, 1 - decay)
-        else:
-            target.copy_(source)
-
-
-class _Log:
-    """CSV: step, name, value. Appended to and flushed, so that a run can be watched."""
-
-    def __init__(self, path: Path, resume: bool) -> None:
-        self._begin = time.perf_counter()
-        self._file = open(path, "a" if resume else "w", newline="", encoding="utf-8")  # noqa: SIM115 (open all run)
-        self._writer = csv.writer(self._file)
-
-    def write(self, step: int, **values: float) -> None:
-        for name, value in values.items():
-            self._writer.writerow([step, name, f"{value:.5g}"])
-        self._file.flush()
-        line = "  ".join(f"{k} {v:.4g}" for k, v in values.items())
-        print(f"{step:6d}  {time.perf_counter() - self._begin:7.0f} s  {line}", file=sys.stderr, flush=True)
+def _fold(text: str) -> int | None:
+    return None if text == "all" else int(text)
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__.splitlines()[0])
-    parser.add_argument("recipe", type=Path)
-    parser.add_argument("--samples", type=Path, required=True, help="what training.prepare wrote")
+    parser.add_argument("recipe", type=Path, help="one YAML file; of several documents, each is trained in turn")
+    parser.add_argument("--detector", choices=list(LESSONS), help="of several documents, only this detector's")
+    parser.add_argument("--samples", type=Path, required=True, nargs="+",
+                        help="what training.prepare wrote, or training.encode for a lesson that reads features")
     parser.add_argument("--noise", type=Path, help="a folder of .ogg noises for augmentation")
-    parser.add_argument("--out", type=Path, help="default: runs/<detector>")
+    parser.add_argument("--out", type=Path, default=Path("runs"), metavar="RUNS",
+                        help="each detector's run goes to RUNS/<detector> (runs)")
+    parser.add_argument("--fold", "--folds", type=_fold, default=0, metavar="K|all",
+                        help="hold out this fold of the sources (0), or measure all folds and learn from everything")
     parser.add_argument("--resume", action="store_true", help="go on from the last saved step")
     parser.add_argument("--json", action="store_true", help="print the summary as one JSON line, last")
     args = parser.parse_args(argv)
     try:
-        recipe = read_recipe(args.recipe)
-    except ValueError as error:
+        recipes = [r for r in read_lessons(args.recipe) if args.detector in (None, r.detector)]
+        if not recipes:
+            raise ValueError(f"{args.recipe} holds no recipe for {args.detector}")
+        samples = [s for s in read_samples(*args.samples) if s.split == "train"]
+        how = {"resume": args.resume, "noises": load_noises(args.noise)}
+        for recipe in recipes:
+            out = args.out / recipe.detector
+            if args.fold is None:
+                summary = cross_validate(recipe, samples, out, **how)
+            else:
+                summary = train(recipe, samples, out, fold=args.fold, **how)
+            summary = {"detector": recipe.detector, **summary}
+            for key, value in summary.items():
+                print(f"{key:16} {value}")
+    except (FileNotFoundError, ValueError) as error:
         parser.error(str(error))
-    try:
-        summary = train(recipe, args.samples, args.out or Path("runs") / recipe.detector, args.resume, args.noise)
-    except FileNotFoundError as error:
-        parser.error(str(error))
-    for key, value in summary.items():
-        print(f"{key:16} {value}")
     if args.json:
         print(json.dumps(summary))
     return 0

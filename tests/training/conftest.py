@@ -10,14 +10,14 @@ import torch
 import yaml
 
 from training import recipe as recipes
-from training.recipe import Recipe
+from training.lessons.ss_avd import SSAVDRecipe
 from training.shards import Packed, pack_pictures, write_shard
 
 AUDIO_HZ, GRID_HZ = 16_000, 25
 USUAL = {
     "split": "train", "family": "real", "method": "", "source": "s", "identities": ["i"], "pair": "",
-    "video_fake": 0.0, "audio_fake": 0.0, "sync_fake": 0.0, "speech_s": 1.5, "duration_s": 2.0, "reasons": [],
-    "version": 0, "forged": "", "facts": {"fps": 25.0},
+    "video_fake": 0.0, "audio_fake": 0.0, "sync_fake": 0.0, "spans": [], "speech_s": 1.5, "duration_s": 2.0,
+    "reasons": [], "blocks": [], "version": 0, "forged": "", "facts": {"fps": 25.0},
 }
 
 
@@ -26,12 +26,16 @@ DEBUG = Path(recipes.__file__).parent / "recipes" / "debug.yaml"
 
 @pytest.fixture
 def recipe():
-    """recipe(**changes): recipes/debug.yaml, shorter still."""
+    """recipe(**changes): SS-AVD's of recipes/debug.yaml, shorter still; changes of the lesson's part as well."""
 
-    def change(**changes) -> Recipe:
-        tiny = {"steps": 2, "batch": 4, "warmup_steps": 1, "evaluate_every": 2, "save_every_s": 1e-6, "threads": 1,
-                "seed": 10, "presence": {"picture": 0.5, "sound": 0.5, "both": 0.0}}  # this seed: sound, then picture
-        return Recipe.model_validate(yaml.safe_load(DEBUG.read_text()) | tiny | changes)
+    def change(**changes) -> SSAVDRecipe:
+        values = next(v for v in yaml.safe_load_all(DEBUG.read_text()) if v["detector"] == "ss_avd")
+        tiny = {"steps": 2, "batch": 4, "schedule": {"warmup_steps": 1, "shape": "linear", "final": 0.1},
+                "evaluate_every": 2, "evaluate_clips": 8, "save_every_s": 1e-6, "threads": 1, "workers": 0,
+                "presence": {"picture": 0.5, "sound": 0.5, "both": 0.0}}
+        for name, value in {**tiny, **changes}.items():
+            (values["lesson"] if name in values["lesson"] else values)[name] = value
+        return SSAVDRecipe.model_validate(values)
 
     return change
 
@@ -47,7 +51,8 @@ def four_kinds(write_samples):
 
 @pytest.fixture
 def write_samples(tmp_path):
-    """write(line, ...) -> folder. A line holds index keys, and `side_px` and `shade` of its faces (None: random)."""
+    """write(line, ...) -> folder. A line holds index keys, `side_px` and `shade` of its faces (None: random), and
+    `without`, keys that an older line lacks."""
 
     def write(*lines: dict) -> Path:
         folder = tmp_path / "shards"
@@ -56,8 +61,11 @@ def write_samples(tmp_path):
         for number, given in enumerate(lines):
             given = {name: None if isinstance(value, float) and np.isnan(value) else value
                      for name, value in given.items()}
-            side_px, shade = given.pop("side_px", 32), given.pop("shade", None)
+            side_px, shade, without = given.pop("side_px", 32), given.pop("shade", None), given.pop("without", ())
             line = {**USUAL, "file": f"{number}.mp4", "group": f"{number}.mp4", "key": f"{number:016x}-0", **given}
+            line.setdefault("voice_s", [[0.0, line["duration_s"]]])
+            for name in without:
+                del line[name]
             if "skipped" in line:
                 left_out.append(line)
             else:

@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import asdict, replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import torch
 
-from training.calibrate import FLOORS, calibrate, fit_platt, threshold_at
-from training.refit import refit
-from training.train import train
+from detectors import CheckpointError, Segment, WindowScores
+from detectors.checkpoint import read_card, read_checkpoint, save_checkpoint
+from detectors.ss_avd import SHIPPED, SHIPPED_SPEC, SSAVD
+from training import calibrate as module
+from training.calibrate import (
+    FLOORS,
+    calibrate,
+    clip_logits,
+    draw_thresholds,
+    fake_of,
+    fit_heads,
+    fit_platt,
+    held_parts,
+    highest_moment,
+    label_of,
+    main,
+    own_whole,
+    threshold_at,
+    trained_weights,
+)
+from training.sampling import read_samples, split_fold
+
+NAN = np.nan
 
 
 def test_platt_finds_the_scale_and_the_bias_that_made_the_labels():
@@ -42,20 +67,137 @@ def test_ties_do_not_break_the_promise():
     assert (np.full(20, 0.7) >= threshold_at(np.full(20, 0.7), 0.05)).sum() == 0
 
 
-@pytest.mark.timeout(300)
-def test_from_a_run_to_a_checkpoint(recipe, four_kinds, tmp_path):
-    """training.train, training.refit and training.calibrate hand their files on to each other."""
-    run = tmp_path / "run"
-    train(recipe(), four_kinds, run, resume=False)
-    report = refit(run, four_kinds, None, jobs=1)
-    assert report.keys() == {"video", "audio", "whole"}
-    assert all(0 <= part[when] <= 1 for part in report.values() for when in ("before", "after"))
-    state, card = calibrate(run, four_kinds)
-    assert card["refit"] == report and card["provisional"] is True
+# ---- what heads are fitted to -----------------------------------------------------------------------------------
+
+
+def told(video=None, audio=None, sync=None, whole=None, proposals=None) -> WindowScores:
+    given = [None if values is None else np.array(values, float) for values in (video, audio, sync, whole)]
+    n = max(len(values) for values in given if values is not None)
+    return WindowScores(np.arange(n), np.arange(n) + 1.0, *given, proposals=proposals)
+
+
+def sample(video=NAN, audio=NAN, sync=NAN, forged="") -> SimpleNamespace:
+    return SimpleNamespace(video_fake=video, audio_fake=audio, sync_fake=sync, forged=forged)
+
+
+def answer(scores: WindowScores, score: float = 0.5) -> SimpleNamespace:
+    return SimpleNamespace(windows=(scores,), score=score)
+
+
+def test_the_whole_is_left_out_where_it_repeats_the_only_modality_there_is():
+    scores = told(video=[0.1, 0.2, NAN], audio=[0.3, NAN, 0.4], whole=[0.7, 0.2, 0.4])
+    assert own_whole(scores).tolist() == [0.7]
+    assert own_whole(told(video=[0.1, 0.2], audio=[0.3, NAN], whole=[0.7, 0.6])).tolist() == [0.7, 0.6]
+    assert own_whole(told(whole=[0.7])).tolist() == [0.7] and own_whole(told(video=[0.1])) is None
+
+
+def test_labels_of_the_whole_and_of_sync():
+    assert label_of(sample(video=0, audio=1), "whole") == 1 and label_of(sample(video=0), "whole") == 0
+    assert math.isnan(label_of(sample(sync=1), "whole")) and fake_of(sample(sync=1)) == 1
+    assert label_of(sample(sync=1, forged="shifted_sound"), "sync") == 1 and label_of(sample(sync=0), "sync") == 0
+    assert math.isnan(label_of(sample(sync=1, forged="blend"), "sync")) and math.isnan(fake_of(sample()))
+
+
+def test_a_clip_s_logit_is_of_its_higher_half_and_unknown_clips_do_not_count():
+    scored = [(sample(video=1), answer(told(video=[0.2, 0.5]))), (sample(video=0), answer(told(video=[0.2]))),
+              (sample(), answer(told(video=[0.9]))), (sample(video=0), answer(told(video=[NAN])))]
+    logits, labels = clip_logits(scored, "video")
+    assert logits == pytest.approx([0, math.log(0.25)]) and labels.tolist() == [1, 0]
+    assert fit_heads(scored).keys() == {"video"}  # nobody tells the others
+    assert fit_heads(scored[1:]) == {}  # and one class alone teaches nothing
+
+
+def test_thresholds_hold_the_floors_and_the_promise():
+    genuine = [answer(told(video=[score, 0.1]), score) for score in np.linspace(0.05, 1, 20)]
+    thresholds = draw_thresholds(genuine)
+    reached = np.array([a.score for a in genuine])
+    assert (reached >= thresholds["manipulated"]).sum() == 1 and (reached >= thresholds["suspicious"]).sum() == 3
+    assert thresholds["segment_on"] == pytest.approx(0.85, abs=1e-6)
+    assert thresholds["segment_off"] == pytest.approx(0.70, abs=1e-6)
+    low = draw_thresholds([answer(told(video=[0.1]), 0.1)] * 20)
+    assert {name: low[name] for name in FLOORS} == FLOORS
+    with pytest.raises(ValueError, match="no genuine development clip"):
+        draw_thresholds([])
+
+
+def test_the_highest_moment_is_of_any_head_or_of_the_proposals():
+    assert highest_moment([told(video=[0.2, NAN], sync=[0.6, NAN]), told(audio=[0.7])]) == 0.7
+    proposals = (Segment(0, 1, 0.4, "video"),)
+    assert highest_moment([told(video=[0.9], proposals=proposals)]) == 0.4
+    assert highest_moment([told(video=[0.9], proposals=())]) == 0
+
+
+# ---- from a run to a checkpoint ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(tmp_path, four_kinds):
+    """A run of SS-AVD that nobody trained, and its samples: two sources, one held out in each of two folds."""
+    torch.manual_seed(0)
+    card = {"architecture": asdict(SHIPPED), "input_spec": asdict(SHIPPED_SPEC), "fold": 1, "step": 4, "processes": 2,
+            "recipe": {"detector": "ss_avd", "seed": 0, "folds": 2, "batch": 4}}
+    save_checkpoint(tmp_path / "best.safetensors", SSAVD(SHIPPED).inference_state_dict(), card)
+    return tmp_path, read_samples(four_kinds)
+
+
+def test_a_run_is_calibrated_on_the_fold_that_it_held_out(run):
+    folder, samples = run
+    (folder / "log.csv").write_text("1,samples_per_s,3\n4,loss,1\n4,samples_per_s,2\n")
+    state, card = calibrate(folder, samples)
+    assert state.keys() == read_checkpoint(folder / "best.safetensors")[0].keys()
     assert all(fit["scale"] > 0 for fit in card["calibration"].values())
+    assert card["calibration"].keys() == {"video", "audio", "whole"}
     thresholds = card["thresholds"]
     assert thresholds["manipulated"] >= FLOORS["manipulated"] and thresholds["suspicious"] >= FLOORS["suspicious"]
     assert thresholds["segment_off"] < thresholds["segment_on"]
-    assert card["data"]["training"]["clips"] + card["data"]["development"]["clips"] == 8
-    assert [line.split()[2] for line in card["commands"] if line.startswith("python")][0] == "training.prepare"
-    assert not any(name.startswith("style_heads") for name in state)
+    _, held = split_fold(samples, 2, 1, 0)
+    assert card["data"]["development"]["clips"] == len(held) == 4 == card["data"]["training"]["clips"]
+    assert card["name"] == "SS-AVD" and card["size"]["paper_parameters"] == 483_402
+    assert card["hours"] == pytest.approx(4 * 4 / 2 / 3600, abs=0.005) and card["provisional"] is True
+    assert any("torchrun --nproc-per-node 2" in line and "--fold 1" in line for line in card["commands"])
+    assert not any("refit" in line for line in card["commands"])
+
+
+def test_a_run_that_learnt_from_everything_is_calibrated_by_its_folds(run):
+    folder, samples = run
+    state, card = read_checkpoint(folder / "best.safetensors")
+    card = {**card, "fold": None}
+    for fold in range(2):
+        (folder / f"fold-{fold}").mkdir()
+        save_checkpoint(folder / f"fold-{fold}" / "best.safetensors", state, {**card, "fold": fold})
+    parts = held_parts(folder, card, samples)
+    assert [part.checkpoint.parent.name for part in parts] == ["fold-0", "fold-1"]
+    assert sorted(s.key for part in parts for s in part.held) == sorted(s.key for s in samples)
+    save_checkpoint(folder / "refit.safetensors", state, card)
+    with pytest.raises(CheckpointError, match="holds no refit.safetensors"):
+        held_parts(folder, card, samples)
+
+
+def test_a_limit_keeps_whole_groups_and_draws_the_same_again(run):
+    folder, samples = run
+    samples = [replace(s, group=f"{s.source}{k // 2}") for k, s in enumerate(samples)]
+    card = read_card(folder / "best.safetensors")
+    [part], [again] = (held_parts(folder, card, samples, clips=3) for _ in range(2))
+    assert len(part.held) == 2 and len({s.group for s in part.held}) == 1 and part == again
+
+
+def test_refitted_weights_are_taken_first_and_none_is_said_in_words(run, tmp_path, capsys):
+    folder, _ = run
+    assert trained_weights(folder).name == "best.safetensors"
+    (folder / "refit.safetensors").write_bytes(b"")
+    assert trained_weights(folder).name == "refit.safetensors"
+    with pytest.raises(SystemExit) as stopped:
+        main([str(tmp_path / "nowhere"), "--samples", "x"])
+    assert stopped.value.code == 2 and "holds no best.safetensors" in capsys.readouterr().err
+
+
+def test_scores_are_calibrated_before_thresholds_are_drawn(run, monkeypatch):
+    asked = []
+    monkeypatch.setattr(module, "analyse_all", lambda parts, calibration, jobs: asked.append((parts, calibration)) or [
+        (s, answer(told(video=[0.1 + 0.8 * s.video_fake]), 0.5)) for part in parts for s in part.held])
+    monkeypatch.setattr(module, "measure_size", lambda paper: {})
+    folder, samples = run
+    _, card = calibrate(folder, samples)
+    (_, first), (parts, second) = asked
+    assert first == {} and second == card["calibration"] and second.keys() == {"video"}
+    assert {fake_of(s) for part in parts for s in part.held} == {0}

@@ -6,8 +6,17 @@ import math
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
-from training.metrics import auc, bootstrap_interval, eer, expected_calibration_error
+from training.metrics import (
+    auc,
+    bootstrap_interval,
+    eer,
+    expected_calibration_error,
+    partial_auc,
+    rates_at,
+    stratified_auc,
+)
 
 
 def columns(real: list[float], fake: list[float]) -> tuple[np.ndarray, np.ndarray]:
@@ -40,7 +49,58 @@ def test_auc_does_not_depend_on_order_or_scale():
 
 def test_measures_of_one_class_are_not_a_number():
     for real, fake in (([], [0.1, 0.2]), ([0.1, 0.2], [])):
-        assert math.isnan(auc(*columns(real, fake))) and math.isnan(eer(*columns(real, fake)))
+        assert all(math.isnan(measure(*columns(real, fake))) for measure in (auc, eer, partial_auc))
+
+
+# ---- within strata --------------------------------------------------------------------------------------------
+
+
+def test_only_pairs_of_the_same_stratum_count():
+    """In a: 0.3 > 0.2 and 0.3 = 0.3, in b: 0.1 < 0.9. Of three pairs, one and a half are right; c has no genuine one,
+    and that its fake scores above everybody counts for nothing."""
+    score, fake = columns([0.2, 0.3, 0.9], [0.3, 0.1, 1.0])
+    assert stratified_auc(score, fake, ["a", "a", "b", "a", "b", "c"]) == pytest.approx(1.5 / 3)
+    assert math.isnan(stratified_auc(score, fake, list("aaabbb")))
+
+
+def test_strata_agree_with_counting_pair_by_pair():
+    rng = np.random.default_rng(1)
+    score, fake, strata = np.round(rng.random(80), 1), rng.integers(0, 2, 80).astype(float), rng.integers(0, 9, 80)
+    pairs = [(score[i] > score[j]) + 0.5 * (score[i] == score[j]) for i in range(80) for j in range(80)
+             if fake[i] and not fake[j] and strata[i] == strata[j]]
+    assert stratified_auc(score, fake, strata) == pytest.approx(np.mean(pairs))
+    assert stratified_auc(score, fake, ["one"] * 80) == pytest.approx(auc(score, fake))
+
+
+# ---- partial AUC and rates ------------------------------------------------------------------------------------
+
+
+def test_partial_auc_by_hand():
+    """Two fakes, twenty genuine clips. One fake lies above all of them, the other above all but one: the curve is
+    at 1/2 up to FPR 1/20 and at 1 from there on. Area up to 1/10: 1/40 + 1/20 = 3/40; chance has 1/200, perfection
+    1/10. So (1 + (3/40 - 1/200) / (1/10 - 1/200)) / 2 = (1 + 14/19) / 2."""
+    score, fake = columns([0.8] + [0.1] * 19, [0.9, 0.7])
+    assert partial_auc(score, fake) == pytest.approx(33 / 38)
+
+
+def test_partial_auc_of_nothing_told_is_a_half_and_of_everything_told_one():
+    assert partial_auc(*columns([0.5] * 7, [0.5] * 3)) == pytest.approx(0.5)
+    assert partial_auc(*columns([0.1, 0.2], [0.3, 0.4])) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_partial_auc_agrees_with_an_independent_one(seed):
+    rng = np.random.default_rng(seed)
+    fake = rng.integers(0, 2, 60).astype(float)
+    score = np.round(fake * 0.3 + rng.random(60), 1)  # with ties
+    assert partial_auc(score, fake) == pytest.approx(roc_auc_score(fake, score, max_fpr=0.1))
+
+
+def test_rates_at_a_threshold_that_counts_as_reached():
+    score, fake = columns([0.1, 0.5, 0.2, 0.3], [0.5, 0.9, 0.4])
+    assert rates_at(score, fake, 0.5) == pytest.approx({"accuracy": 5 / 7, "tpr": 2 / 3, "fpr": 1 / 4})
+    alone = rates_at(*columns([0.1, 0.9], []), 0.5)
+    assert alone["accuracy"] == alone["fpr"] == 0.5 and math.isnan(alone["tpr"])
 
 
 # ---- EER ------------------------------------------------------------------------------------------------------

@@ -1,255 +1,272 @@
-"""Batches from tiny samples: who is in them, with which labels, and the same ones again."""
+"""Prepared samples: the same windows as the app's, cut where they are wanted, of clips drawn evenly."""
 
 from __future__ import annotations
 
 from collections import Counter
-from itertools import count, product
-from math import nan
+from dataclasses import replace
+from math import inf, nan
 
 import numpy as np
 import pytest
-import torch
 
 from detectors.contract import InputSpec
-from media import GRID_HZ
-from training.sampling import Batches, load_window, read_samples, split_sources
+from detectors.windows import cut_windows
+from media import FACE_PX, LIPS_PX, ClipInfo, FaceTrack, Finding, PreparedClip, Quality, Reason
+from training.datasets import Record
+from training.forge.footage import Truth
+from training.prepare import _line, _pack
+from training.sampling import (
+    Originals,
+    Pool,
+    Sample,
+    cut_evenly,
+    cut_window,
+    draw_start,
+    load_noises,
+    read_samples,
+    split_fold,
+    window_scores,
+)
+from training.shards import write_shard
 
 SPEC = InputSpec(window_s=1.0, hop_s=0.5, frames=4, face_px=32, audio_hz=16_000, modalities=("video", "audio"))
-_numbers = count()
+LONG = InputSpec(window_s=2.0, hop_s=1.0, frames=5, face_px=64, audio_hz=16_000, modalities=("video", "audio"),
+                 lips=10, lips_px=48, stretch=False, least_face_share=0.2)
 
 
-def line(source: str = "s", video_fake: float = 0.0, audio_fake: float = 0.0, **more) -> dict:
-    return {"source": source, "video_fake": video_fake, "audio_fake": audio_fake,
-            "identities": [f"person {next(_numbers)}"], **more}
-
-
-def corpus_lines() -> list[dict]:
-    """From each of two sources: genuine, false face, false voice, both false, a pair, sound alone, picture alone."""
-    lines = []
-    for source in ("a", "b"):
-        lines += [
-            line(source), line(source), line(source, 1, 0), line(source, 0, 1), line(source, 1, 1),
-            line(source, 0, 0, pair=f"{source}1"), line(source, 1, nan, pair=f"{source}1"),
-            line(source, nan, 0, faces=0), line(source, nan, 1, faces=0),
-            line(source, 0, nan, samples=0, speech_s=0.0), line(source, 1, nan, samples=0, speech_s=0.0),
-        ]
-    return lines
+# ---- the clip as the app sees it --------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def make_batches(write_samples):
-    def make(*lines: dict, kind: str = "picture", size: int = 8, **changes) -> Batches:
-        samples = read_samples(write_samples(*lines or corpus_lines()))
-        presence = {"picture": 0.0, "sound": 0.0, "both": 0.0} | {kind: 1.0}
-        options = {"size": size, "seed": 1, "forged_share": 0.5, "presence": presence, "steps": 30} | changes
-        return Batches(samples, SPEC, **options)
+def make_clip():
+    """A clip of 3.2 s with a gap in its face, smooth pictures (JPEG keeps them), and two stretches of voice."""
+
+    def make(*blocked: str, duration_s: float = 3.2) -> PreparedClip:
+        rng = np.random.default_rng(0)
+        times_s = np.delete(np.arange(round(duration_s * 25)) / 25, slice(20, 27))
+        count = len(times_s)
+        ramp = np.linspace(0, 200, FACE_PX)[None, :, None, None] + np.linspace(0, 40, FACE_PX)[None, None, :, None]
+        faces = (ramp * rng.uniform(0.2, 1, (count, 1, 1, 3))).astype(np.uint8)
+        track = FaceTrack(0, times_s, np.zeros((count, 4), np.float32), np.zeros((count, 5, 2), np.float32),
+                          np.ones(count, np.float32))
+        sound = rng.uniform(-0.5, 0.5, round(duration_s * 16_000)).astype(np.float32)
+        findings = tuple(Finding(Reason.TOO_NOISY, "", "", frozenset({name})) for name in blocked)
+        return PreparedClip(
+            ClipInfo("a.mp4", "", 0, "mp4", duration_s), (track,), {0: faces}, {0: faces[:, :LIPS_PX, :LIPS_PX]}, sound,
+            ((0.1, 0.9), (2.4, 2.8)), Quality(findings, {"speech_s": 1.2}))
 
     return make
 
 
-def rows_of(batches: Batches, kind: str, draws: int = 20) -> list[list]:
-    return [batches._draw(kind, np.random.default_rng(seed)) for seed in range(draws)]
+@pytest.fixture
+def packed(tmp_path, monkeypatch):
+    """packed(clip) -> the Sample that training.prepare writes of it."""
+    monkeypatch.setattr("training.prepare.clip_facts", lambda clip: {})
+
+    def pack(clip: PreparedClip) -> Sample:
+        record = Record(file="a.mp4", dataset="x", split="train", video_fake=0.0, audio_fake=nan)
+        write_shard(tmp_path / "x-000000.tar", [_pack(clip, _line(record, 0), Truth("a.mp4"), None)])
+        [sample] = read_samples(tmp_path)
+        return sample
+
+    return pack
 
 
-def same(a: dict, b: dict) -> bool:
-    def known(value: torch.Tensor | None) -> torch.Tensor:
-        return torch.zeros(0) if value is None else value.nan_to_num(-1)
+@pytest.mark.parametrize("spec", [SPEC, LONG, replace(LONG, window_s=5.0), replace(SPEC, window_s=5.0)],
+                         ids=["stretch", "pad", "longer than the clip", "longer, stretched"])
+@pytest.mark.parametrize("blocked", [(), ("video",), ("audio",)])
+def test_windows_of_a_sample_are_the_apps(make_clip, packed, spec, blocked):
+    clip = make_clip(*blocked)
+    [theirs], [ours] = cut_windows(clip, spec), cut_windows(packed(clip).clip(), spec)
+    assert ours.track_id == theirs.track_id
+    for name in ("start_s", "end_s", "has_face", "has_audio", "face_seen", "lips_seen"):
+        np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name), err_msg=name)
+    assert ("video" in blocked) or theirs.has_face.any()
+    for name, tolerance in (("faces", 4), ("lips", 4), ("audio", 1 / 32767)):  # JPEG; 16 bits
+        if getattr(theirs, name) is None:
+            assert getattr(ours, name) is None
+        else:
+            difference = np.abs(getattr(ours, name).astype(float) - getattr(theirs, name))
+            assert difference.max() <= tolerance, name
+    if theirs.faces is not None:
+        assert not ours.faces[~theirs.has_face].any()
 
-    return a.keys() == b.keys() and all(torch.equal(known(a[k]), known(b[k])) for k in a)
+
+def test_some_windows_are_spread_evenly(make_clip, packed):
+    sample = packed(make_clip(duration_s=6.0))  # windows start at 0, 0.5, ... 5 s
+    assert cut_evenly(sample, SPEC).start_s.tolist() == np.arange(0, 5.1, 0.5).tolist()
+    assert cut_evenly(sample, SPEC, 2).start_s.tolist() == [1.0, 3.5]
+    assert cut_evenly(sample, SPEC, 1).start_s.tolist() == [2.5]
 
 
-# ---- reading and splitting ------------------------------------------------------------------------------------
+def test_crops_are_decoded_when_asked_for(packed, make_clip):
+    crops = packed(make_clip()).clip().faces[0]
+    assert len(crops) == 73 and crops[0].shape == (FACE_PX, FACE_PX, 3) and not np.array_equal(crops[0], crops[72])
+    with pytest.raises(IndexError):
+        crops[73]
+
+
+def test_older_shards_without_voice_spans_have_voice_all_over_or_none(write_samples):
+    older = {"without": ["voice_s", "blocks"]}
+    some, none = read_samples(write_samples({**older, "speech_s": 0.5}, {**older, "speech_s": 0.4}))
+    assert (some.voice_s, none.voice_s) == (((0.0, 2.0),), ()) and some.blocks == ()
+
+
+# ---- reading ----------------------------------------------------------------------------------------------------
 
 
 def test_skipped_clips_are_left_out(write_samples):
-    folder = write_samples(line(), line(skipped="The file is empty (0 bytes)."), line())
+    folder = write_samples({}, {"skipped": "The file is empty (0 bytes)."}, {})
     samples = read_samples(folder)
     assert [s.file for s in samples] == ["0.mp4", "2.mp4"]
     assert all(s.tensors().keys() >= {"times_s", "waveform"} for s in samples)
+    assert read_samples(folder, folder) == samples + samples
+
+
+def test_labels_and_spans_are_read(write_samples):
+    [sample] = read_samples(write_samples({
+        "video_fake": 1.0, "audio_fake": nan, "sync_fake": 1.0, "spans": [["video", 0.5, None], ["sync", 0.0, 1.0]],
+        "forged": "shifted_sound", "voice_s": [[0.0, 0.4], [1.0, 2.0]], "blocks": ["audio"]}))
+    assert (sample.video_fake, sample.sync_fake) == (1.0, 1.0) and np.isnan(sample.audio_fake)
+    assert sample.spans == (("video", 0.5, inf), ("sync", 0.0, 1.0)) and sample.forged == "shifted_sound"
+    assert sample.voice_s == ((0.0, 0.4), (1.0, 2.0)) and sample.blocks == ("audio",)
 
 
 @pytest.mark.parametrize("changes, picture, sound", [
     ({}, True, True),
     ({"faces": 37}, False, True), ({"faces": 38}, True, True),  # one and a half seconds at 25 a second: 37.5
-    ({"speech_s": 0.49}, True, False), ({"speech_s": 0.5}, True, True),
+    ({"speech_s": 0.49}, True, False), ({"speech_s": 0.5}, True, True), ({"samples": 0}, True, False),
     ({"video_fake": nan}, False, True), ({"audio_fake": nan}, True, False),
+    ({"blocks": ["video"]}, False, True), ({"blocks": ["audio"]}, True, False),
 ])
 def test_a_sample_serves_for_what_it_holds_and_is_labelled_for(write_samples, changes, picture, sound):
-    [sample] = read_samples(write_samples({**line(), **changes}))
+    [sample] = read_samples(write_samples(changes))
     assert (sample.has_picture, sample.has_sound) == (picture, sound)
 
 
-@pytest.mark.parametrize("share, seed", product((0.25, 0.5, 0.75), range(5)))
-def test_development_shares_no_source_and_no_pair_with_training(write_samples, share, seed):
-    sources = list("abcdefgh")
-    lines = [line(source, fake, pair=f"{source}{i}") for source in sources for i in range(3) for fake in (0, 1)]
-    samples = read_samples(write_samples(*lines))
-    learn, dev = split_sources(samples, share, seed)
-    assert len(learn) + len(dev) == len(samples)
-    assert not {s.source for s in learn} & {s.source for s in dev}
-    assert not {s.pair for s in learn} & {s.pair for s in dev}
-    assert len({s.source for s in dev}) == share * len(sources)
-    assert split_sources(samples, share, seed) == (learn, dev)
+def test_no_folder_of_noises_is_no_noises():
+    assert load_noises(None) == []
 
 
-def test_a_pair_across_two_sources_goes_to_development_as_a_whole(write_samples):
-    lines = [line("a", 0, pair="p"), line("b", 1, pair="p"), line("b", 0), line("a", 1)]
-    samples = read_samples(write_samples(*lines))
-    for seed in range(6):
-        learn, dev = split_sources(samples, 0.5, seed)
-        assert len([s for s in dev if s.pair == "p"]) == 2
-        assert learn == [s for s in samples if s not in dev and s.pair == ""]
+# ---- windows ----------------------------------------------------------------------------------------------------
 
 
-# ---- windows --------------------------------------------------------------------------------------------------
-
-
-def test_picture_and_sound_of_a_window_are_of_the_same_moment(write_samples):
-    """Faces are as bright as their number, sound as high as its tenth of a hundredth of a second."""
-    [sample] = read_samples(write_samples(line(duration_s=4.0, shade=10)))
-    begins = []
-    for seed in range(20):
-        faces, waveform = load_window(sample, SPEC, np.random.default_rng(seed), True, True)
-        assert faces.shape == (4, 32, 32, 3) and waveform.shape == (16_000,) and waveform.dtype == np.float32
-        face_s = (faces[:, 0, 0, 0].astype(float) - 10) / GRID_HZ
-        sound_s = waveform[0] * 32767 / 100
-        assert face_s[0] == pytest.approx(sound_s, abs=0.5 / GRID_HZ + 0.02)
-        np.testing.assert_allclose(np.diff(face_s), 0.25, atol=1 / GRID_HZ + 1e-6)
-        begins.append(sound_s)
-    assert min(begins) < 0.8 and max(begins) > 2.2 and max(begins) <= 3.0  # all over the clip, and inside
-
-
-def test_a_clip_shorter_than_a_window_is_used_whole(write_samples):
-    spec = InputSpec(3.0, 1.5, 6, 32, 16_000, ("video", "audio"))
-    [sample] = read_samples(write_samples(line(duration_s=1.8, shade=10)))
-    faces, waveform = load_window(sample, spec, np.random.default_rng(0), True, True)
-    np.testing.assert_allclose(faces[:, 0, 0, 0], 10 + 45 / 6 * np.arange(6), atol=1.5)
-    assert waveform.shape == (48_000,) and waveform[28_799] == pytest.approx(179 / 32767)
-
-
-def test_only_what_is_asked_for_is_loaded(write_samples):
-    [sample] = read_samples(write_samples(line()))
+def test_a_window_starts_anywhere_in_the_clip(write_samples):
+    [sample] = read_samples(write_samples({"duration_s": 4.0, "faces": 0, "samples": 0}))
     rng = np.random.default_rng(0)
-    assert load_window(sample, SPEC, rng, False, True)[0] is None
-    assert load_window(sample, SPEC, rng, True, False)[1] is None
+    starts = np.array([draw_start(sample, 1.0, rng) for _ in range(400)])
+    assert starts.min() >= 0 and starts.max() <= 3.0
+    assert np.abs(np.quantile(starts, [0.25, 0.5, 0.75]) - [0.75, 1.5, 2.25]).max() < 0.25
+    assert draw_start(sample, 9.0, rng) == 0
 
 
-def test_faces_are_brought_to_the_size_that_the_detector_reads(write_samples):
-    [sample] = read_samples(write_samples(line(side_px=64, shade=10)))
-    faces, _ = load_window(sample, SPEC, np.random.default_rng(0), True, False)
-    assert faces.shape == (4, 32, 32, 3) and np.ptp(faces, axis=(1, 2, 3)).max() <= 1
+def test_a_window_holds_a_moment_that_is_fake_in_proportion_to_the_spans(write_samples):
+    """Spans of 1 s and 0.25 s: four of five moments lie in the first."""
+    [sample] = read_samples(write_samples({
+        "duration_s": 12.0, "faces": 0, "samples": 0, "video_fake": 1.0,
+        "spans": [["video", 2.0, 3.0], ["audio", 5.0, 6.0], ["video", 9.0, 9.25]]}))
+    rng = np.random.default_rng(0)
+    starts = np.array([draw_start(sample, 0.5, rng, "video") for _ in range(500)])
+    first, second = (starts < 3.0) & (starts + 0.5 > 2.0), (starts < 9.25) & (starts + 0.5 > 9.0)
+    assert (first | second).all() and first.mean() == pytest.approx(0.8, abs=0.06)
 
 
-# ---- who is in a batch ----------------------------------------------------------------------------------------
+def test_a_span_at_the_end_of_the_clip_does_not_push_the_window_out_of_it(write_samples):
+    [sample] = read_samples(write_samples({"duration_s": 4.0, "faces": 0, "samples": 0, "video_fake": 1.0,
+                                           "spans": [["video", 3.5, None]]}))
+    rng = np.random.default_rng(0)
+    starts = [draw_start(sample, 1.0, rng, "video") for _ in range(50)]
+    assert min(starts) > 2.5 - 1e-9 and max(starts) == 3.0
 
 
-@pytest.mark.parametrize("forged_share, forged", [(0.0, 0), (0.5, 2), (1.0, 4)])
-@pytest.mark.parametrize("kind", ["picture", "both"])
-def test_half_is_genuine_and_half_fake_of_which_a_share_is_forged(make_batches, kind, forged_share, forged):
-    batches = make_batches(kind=kind, forged_share=forged_share)
-    for rows in rows_of(batches, kind):
-        genuine = [s for s, forge in rows
-                   if not forge and s.video_fake == 0 and (kind == "picture" or s.audio_fake == 0)]
-        assert len(rows) == 8 and len(genuine) == 4
-        originals = [s for s, forge in rows if forge]
-        assert len(originals) == forged
-        assert not Counter(s.file for s in originals) - Counter(s.file for s in genuine)  # each of this batch, once
+def test_the_first_window_with_everything_is_taken(make_clip, packed):
+    """The face is gone from 0.8 s to 1.08 s; there is voice from 0.1 to 0.9 s and from 2.4 to 2.8 s."""
+    sample = packed(make_clip())
+    both = cut_window(sample, SPEC, [1.2, 2.0, 2.2])
+    assert both.start_s.tolist() == [2.0] and both.faces.shape == (1, 4, 32, 32, 3) and both.has_audio.all()
+    picture = cut_window(sample, replace(SPEC, modalities=("video",)), [1.2])
+    assert picture.start_s.tolist() == [1.2] and picture.audio is None
+    assert cut_window(sample, SPEC, [1.2]) is None and cut_window(sample, SPEC, []) is None
 
 
-def test_sound_is_never_forged_and_half_fake(make_batches):
-    for rows in rows_of(make_batches(kind="sound"), "sound"):
-        assert Counter(s.audio_fake for s, forge in rows) == {0.0: 4, 1.0: 4}
-        assert not any(forge for s, forge in rows)
+# ---- who is drawn -----------------------------------------------------------------------------------------------
 
 
-def test_each_published_fake_brings_the_genuine_clip_of_its_pair(make_batches):
-    paired = 0
-    for rows in rows_of(make_batches(), "picture", 40):
-        fakes = Counter(s.pair for s, forge in rows if s.video_fake == 1 and s.pair)
-        genuine = Counter(s.pair for s, forge in rows if s.video_fake == 0 and s.pair and not forge)
-        assert not fakes - genuine
-        paired += len(fakes)
-    assert paired > 10
+def drawn(pool: Pool, times: int = 600) -> Counter:
+    rng = np.random.default_rng(0)
+    return Counter(pool.draw(rng).key for _ in range(times))
 
 
-def test_only_samples_with_the_needed_modality_are_drawn(make_batches):
-    batches = make_batches()
-    for kind in ("picture", "sound", "both"):
-        for rows in rows_of(batches, kind):
-            assert all(s.faces for s, _ in rows) or kind == "sound"
-            assert all(s.speech_s for s, _ in rows) or kind == "picture"
+def test_a_large_source_weighs_by_the_square_root_of_its_size(write_samples):
+    """16 clips of one page against 1 of another: four to one, not sixteen to one."""
+    lines = [{"source": "large", "faces": 0, "samples": 0}] * 16 + [{"source": "small", "faces": 0, "samples": 0}]
+    samples = read_samples(write_samples(*lines))
+    counts = drawn(Pool(samples), 2000)
+    assert (2000 - counts[samples[-1].key]) / counts[samples[-1].key] == pytest.approx(4, rel=0.25)
 
 
-def test_a_large_source_weighs_by_the_square_root_of_its_size(make_batches):
-    """16 genuine clips of one page against 1 of another: four to one, not sixteen to one."""
-    lines = [line("large") for _ in range(16)] + [line("small"), line("small", 1)]
-    drawn = Counter(s.source for rows in rows_of(make_batches(*lines, forged_share=1.0), "picture", 250)
-                    for s, forge in rows if not forge)
-    assert drawn["large"] / drawn["small"] == pytest.approx(4, rel=0.25)
+def test_versions_of_one_clip_weigh_together_as_one(write_samples):
+    """Three forgeries of one clip and one of another, of one source: half and half."""
+    bare = {"faces": 0, "samples": 0}
+    samples = read_samples(write_samples(*[{**bare, "group": "a"}] * 3, {**bare, "group": "b"}))
+    assert drawn(Pool(samples))[samples[3].key] / 600 == pytest.approx(0.5, abs=0.07)
 
 
-# ---- the tensors ----------------------------------------------------------------------------------------------
+def test_an_empty_pool_is_false_and_refuses_to_draw():
+    pool = Pool([])
+    assert not pool
+    with pytest.raises(ValueError, match="no sample"):
+        pool.draw(np.random.default_rng(0))
 
 
-def test_a_picture_batch_has_no_sound_and_no_labels_for_it(make_batches):
-    batch = make_batches(kind="picture")[0]
-    assert batch["audio"] is None and batch["audio_fake"].isnan().all()
-    assert batch["video"].shape == (8, 4, 3, 32, 32) and batch["video"].dtype == torch.uint8
-    assert batch["video_fake"].tolist() == [0] * 4 + [1] * 4
+def test_a_fake_is_compared_with_its_own_group_before_its_pair(write_samples):
+    bare = {"faces": 0, "samples": 0}
+    same, pair, other, forged, published, alone = read_samples(write_samples(
+        {**bare, "group": "a", "pair": "p"}, {**bare, "group": "b", "pair": "p"}, {**bare, "group": "c"},
+        {**bare, "group": "a", "pair": "p"}, {**bare, "group": "f", "pair": "p"}, {**bare, "group": "g"}))
+    originals, rng = Originals([same, pair, other]), np.random.default_rng(0)
+    assert {originals.draw(forged, rng).key for _ in range(20)} == {same.key}
+    assert {originals.draw(published, rng).key for _ in range(20)} == {same.key, pair.key}
+    assert originals.draw(alone, rng) is None
+    assert same.shares_chain(forged) and not same.shares_chain(pair)
 
 
-def test_a_sound_batch_has_no_picture_and_no_labels_for_it(make_batches):
-    batch = make_batches(kind="sound")[0]
-    assert batch["video"] is None and batch["video_fake"].isnan().all()
-    assert batch["audio"].shape == (8, 16_000) and batch["audio"].dtype == torch.float32
-    assert batch["audio_fake"].tolist() == [0] * 4 + [1] * 4
+def test_the_same_clip_in_another_folder_went_through_another_chain(write_samples, tmp_path):
+    bare = {"faces": 0, "samples": 0, "group": "a", "pair": "p"}
+    here, forged = read_samples(write_samples(bare, bare))
+    elsewhere = replace(here, folder=tmp_path / "elsewhere")
+    assert not elsewhere.shares_chain(forged)
+    rng = np.random.default_rng(0)
+    assert {Originals([elsewhere, here]).draw(forged, rng) for _ in range(20)} == {here}
+    assert Originals([elsewhere]).draw(forged, rng) == elsewhere  # better than a stranger
 
 
-def test_a_batch_of_both_keeps_unknown_labels_unknown(make_batches):
-    """A false face whose sound nobody labelled: its sound is shown, but teaches nothing."""
-    lines = [line("a"), line("b"), line("a", 1, nan), line("b", 1, nan)]
-    batch = make_batches(*lines, kind="both", forged_share=0.0)[0]
-    assert batch["video"] is not None and batch["audio"] is not None
-    assert batch["video_fake"].tolist() == [0] * 4 + [1] * 4
-    assert batch["audio_fake"][:4].tolist() == [0] * 4 and batch["audio_fake"][4:].isnan().all()
+# ---- folds and scores -------------------------------------------------------------------------------------------
 
 
-def test_a_forged_face_is_fake_while_its_voice_stays_genuine(make_batches):
-    batch = make_batches(kind="both", forged_share=1.0)[0]
-    assert batch["video_fake"].tolist() == [0] * 4 + [1] * 4 and batch["audio_fake"].tolist() == [0] * 8
+def test_every_source_is_held_out_once_and_never_learnt_from_at_the_same_time(write_samples):
+    samples = read_samples(write_samples(*({"source": name, "faces": 0, "samples": 0} for name in "aabbccddee")))
+    held = []
+    for fold in range(3):
+        learn, out = split_fold(samples, 3, fold, seed=1)
+        assert not {s.source for s in learn} & {s.source for s in out} and len(learn) + len(out) == 10
+        assert (learn, out) == split_fold(samples, 3, fold, seed=1)
+        held += out
+    assert sorted(s.key for s in held) == sorted(s.key for s in samples)
+    assert split_fold(samples, 3, None, seed=1) == (samples, [])
+    with pytest.raises(ValueError, match="folds 0 to 2; there is no fold 3"):
+        split_fold(samples, 3, 3, seed=1)
 
 
-def test_presence_kinds_come_in_their_shares(make_batches):
-    presence = {"picture": 0.5, "sound": 0.3, "both": 0.2}
-    batches = make_batches(size=4, presence=presence, steps=60)
-    kinds = Counter((b["video"] is not None, b["audio"] is not None) for b in map(batches.__getitem__, range(60)))
-    assert set(kinds) == {(True, False), (False, True), (True, True)}
-    assert kinds[True, False] > kinds[True, True]
+def test_samples_that_cannot_be_judged_are_not_scored(write_samples):
+    class Detector:
+        spec = SPEC
 
+        def score(self, windows):
+            return windows
 
-# ---- the same again -------------------------------------------------------------------------------------------
-
-
-def test_a_step_gives_the_same_batch_whatever_was_drawn_before_it(make_batches):
-    batches = make_batches(presence={"picture": 0.4, "sound": 0.3, "both": 0.3})
-    forward = [batches[step] for step in range(6)]
-    backward = [batches[step] for step in reversed(range(6))][::-1]
-    assert all(same(a, b) for a, b in zip(forward, backward))
-    assert not same(forward[0], forward[1])
-
-
-def test_another_seed_gives_other_batches(write_samples):
-    samples = read_samples(write_samples(*corpus_lines()))
-    options = {"size": 8, "forged_share": 0.5, "presence": {"picture": 1.0, "sound": 0.0, "both": 0.0}, "steps": 4}
-    first, again, other = (Batches(samples, SPEC, seed=seed, **options)[2] for seed in (1, 1, 2))
-    assert same(first, again) and not same(first, other)
-    assert len(Batches(samples, SPEC, seed=1, **options)) == 4
-
-
-def test_processes_that_train_together_get_one_presence_and_different_clips(make_batches):
-    batches = make_batches(presence={"picture": 0.5, "sound": 0.5, "both": 0.0}, ranks=2, steps=10)
-    assert len(batches) == 20
-    for step in range(10):
-        one, two = batches[2 * step], batches[2 * step + 1]
-        assert (one["video"] is None) == (two["video"] is None)
-        assert not same(one, two)
+    mute, whole, empty = read_samples(write_samples(
+        {"samples": 0, "speech_s": 0.0}, {}, {"faces": 0, "voice_s": [], "blocks": ["audio", "video"]}))
+    scored = window_scores(Detector(), [mute, whole, empty], 1)
+    assert [s.key for s, _ in scored] == [mute.key, whole.key]
+    assert [w.has_audio.tolist() for _, w in scored] == [[False], [True]]

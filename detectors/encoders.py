@@ -1,0 +1,244 @@
+"""Two frozen encoders that small data sets build on: what a face and a voice look like to networks that saw far more.
+
+    faces (n, 3, 160, 160) ─ EfficientNet-Lite0 ─ maps at 8 depths ─ mean over 5 regions of the crop ─► (n, 5, 816)
+
+    waveform (n, samples) ─ spectrogram, magnitudes to the power .3 ─ 6 convolutions ─ 6 layers ─► (n, 50 a second, 200)
+
+FaceEncoder is EfficientNet-Lite0 as timm builds it, trained on ImageNet, without its last convolution and classifier:
+those tell a clock from a dog. What tells a forged mouth is in the maps before, shallow and deep, so all of them are
+read. A mean over the whole crop would drown the mouth in the cheeks; the crops are aligned, so fixed regions do.
+
+SpeechEncoder is DistillMOS (Stahl and Gamper, "Distillation and Pruning for Scalable Self-Supervised
+Representation-Based Speech Quality Assessment", arXiv 2502.05356) up to its sixth of seven transformer layers. It was
+trained to hear how natural speech sounds. The last layer and the pooling that gives the score are left out.
+
+Both are frozen: no parameter asks for a gradient, and train() leaves them in evaluation mode. Gradients still reach
+their input, for explanations. Their weights are part of every checkpoint that uses them, in half precision (to_half);
+load_state_dict takes those strictly and computes in single precision.
+
+COST, a multiplication and an addition being two operations: 0.38 GFLOP a face, 14.9 GFLOP per 3.84 s of sound, of
+which the convolutions are 13.9.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import timm
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from media import AUDIO_HZ
+from media.crops import TEMPLATE
+
+REGIONS = ("eyes", "nose", "mouth", "skin", "border")
+STEP_S = 0.32  # detectors that read both encoders take one face and 16 rows of speech per step
+FACE_PX = 160
+PIECE_S = 3.84  # sound that the speech encoder hears at once
+ROW_SAMPLES = 320  # 20 ms, a row of what it tells
+_EDGE = 0.12  # softness of a region's edge, as a share of its half axes
+_QUIET = 1e-7  # magnitudes below are rounding; the power of .3 would make their gradient boundless
+
+
+class _Frozen(nn.Module):
+    """A network that nobody trains: call freeze() once it is built."""
+
+    def freeze(self) -> None:
+        self.requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> _Frozen:
+        return super().train(False)
+
+
+def to_half(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state for a checkpoint: floating numbers in half precision, counters as they are.
+
+    Raises: ValueError when a number does not fit into half precision.
+    """
+    half = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
+    for name, value in half.items():
+        if not torch.isfinite(value).all():
+            raise ValueError(f"{name} holds a number that half precision cannot")
+    return half
+
+
+# ------------------------------------------------------------------------------------------- faces
+
+
+def region_shares(side: int) -> Tensor:
+    """(len(REGIONS), side, side) in [0, 1]: how far each place of an aligned crop belongs to each region; sums to 1.
+
+    Ellipses with soft edges around media.crops.TEMPLATE's eyes, nose and mouth. Skin is the rest of the face's oval;
+    border is what lies outside of it: jaw line, hair, ears, background.
+    """
+    left_eye, right_eye, nose, left_lip, right_lip = TEMPLATE
+    face = _ellipse(side, (0.5, 0.53), (0.36, 0.46))
+    eyes = torch.maximum(*(_ellipse(side, (x, y - 0.02), (0.14, 0.10)) for x, y in (left_eye, right_eye)))
+    ridge = (nose + (left_eye + right_eye) / 2) / 2  # halfway down from between the eyes to the tip
+    inner = torch.stack([
+        eyes,
+        _ellipse(side, (ridge[0], ridge[1] + 0.04), (0.10, 0.14)),
+        _ellipse(side, (left_lip + right_lip) / 2, (0.20, 0.11)),
+    ])
+    inner = inner / inner.sum(0).clamp_min(1)
+    rest = (1 - inner.sum(0)).clamp_min(0)
+    return torch.cat([face * inner, (face * rest)[None], (1 - face)[None]])
+
+
+def _ellipse(side: int, centre: Sequence[float], half_axes: tuple[float, float]) -> Tensor:
+    """(side, side): 1 inside, 0 outside, 0.5 on the edge. Centre and half axes (x, y) in shares of the crop."""
+    middles = (torch.arange(side) + 0.5) / side
+    x = (middles[None] - float(centre[0])) / half_axes[0]
+    y = (middles[:, None] - float(centre[1])) / half_axes[1]
+    return torch.sigmoid((1 - torch.hypot(x, y)) / _EDGE * 2)
+
+
+class FaceEncoder(_Frozen):
+    """EfficientNet-Lite0's maps at all depths, each averaged over the regions of an aligned crop."""
+
+    widths = (32, 16, 24, 40, 80, 112, 192, 320)  # the stem's map and those of the seven stages
+    dim = sum(widths)
+
+    def __init__(self, face_px: int = FACE_PX) -> None:
+        """face_px: side of the crops. The weights are random until load_state_dict; they fit any side."""
+        super().__init__()
+        lite0 = timm.create_model("tf_efficientnet_lite0")
+        self.conv_stem, self.bn1, self.blocks = lite0.conv_stem, lite0.bn1, lite0.blocks
+        self.face_px = face_px
+        shares = region_shares(face_px)
+        for side in {math.ceil(face_px / stride) for stride in (2, 4, 8, 16, 32)}:
+            weights = F.adaptive_avg_pool2d(shares, side).flatten(1)  # R side²
+            self.register_buffer(f"weights_{side}", weights / weights.sum(1, keepdim=True), persistent=False)
+        self.freeze()
+
+    def forward(self, faces: Tensor) -> Tensor:
+        """faces (n, 3, face_px, face_px) RGB in [0, 1] -> (n, len(REGIONS), dim).
+
+        Raises: ValueError for faces of another size.
+        """
+        if faces.shape[1:] != (3, self.face_px, self.face_px):
+            raise ValueError(f"faces must be (n, 3, {self.face_px}, {self.face_px}), not {tuple(faces.shape)}")
+        pixels = (2 * faces - 1).contiguous(memory_format=torch.channels_last)  # a third faster on a CPU
+        x = self.bn1(self.conv_stem(pixels))
+        told = [self._over_regions(x)]
+        for stage in self.blocks:
+            x = stage(x)
+            told.append(self._over_regions(x))
+        return torch.cat(told, dim=2)
+
+    def _over_regions(self, maps: Tensor) -> Tensor:
+        """(n, C, side, side) -> weighted means (n, R, C)."""
+        weights = self.get_buffer(f"weights_{maps.shape[-1]}")
+        return (maps.flatten(2) @ weights.T).transpose(1, 2)
+
+
+# ------------------------------------------------------------------------------------------- speech
+
+
+class _Layer(nn.Module):
+    """A transformer layer with its norms after the sums (Vaswani et al. 2017): attention, then two linear maps."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.attend, self.merge = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+        self.widen, self.narrow = nn.Linear(dim, 2 * dim), nn.Linear(2 * dim, dim)
+        self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, T, dim) -> (n, T, dim)"""
+        query, key, value = self.attend(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each n heads T d
+        seen = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+        x = self.norm1(x + self.merge(seen))
+        return self.norm2(x + self.narrow(self.widen(x).relu()))
+
+
+class SpeechEncoder(_Frozen):
+    """DistillMOS' convolutions and first six transformer layers.
+
+    Every row depends on all that is heard with it, and on its place in there. On four clips of 7.68 s, hearing a half
+    by itself moved its rows by 0.4 to 0.8 of their standard deviation; followed by as much silence, as DistillMOS pads
+    short sound, by 0.8 to 1.1. So sound is heard in pieces of one length, in training as in use, and what a window is
+    padded with is not heard at all.
+    """
+
+    dim = 200
+    hz = AUDIO_HZ // ROW_SAMPLES
+
+    def __init__(self, piece_s: float = PIECE_S) -> None:
+        """piece_s: sound heard at once, at most 7.68 s, as in training of DistillMOS; a multiple of 20 ms.
+
+        The weights are random until load_state_dict; they fit any piece_s.
+        """
+        super().__init__()
+        widths = (2, 64, 64, 128, 256, 256, 256)
+        strides = ((1, 1), (2, 1), (2, 1), (2, 1), (2, 1), (2, 2))  # of frequency and time
+        self.convs = nn.ModuleList(nn.Conv2d(before, after, 3, stride, padding=(0, 1))
+                                   for before, after, stride in zip(widths, widths[1:], strides))
+        self.project = nn.Linear(256 * 4, self.dim)  # 161 frequencies have become 4
+        self.layers = nn.ModuleList(_Layer(self.dim, heads=8) for _ in range(6))
+        self.piece_s = piece_s
+        self.register_buffer("window", torch.hann_window(320), persistent=False)
+        positions = _positions(384, self.dim)[:round(piece_s * self.hz)]
+        self.register_buffer("positions", positions, persistent=False)
+        self.freeze()
+
+    def forward(self, waveform: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """waveform (n, samples) at 16 kHz, of any level -> (n, T, 200), a row per 20 ms: T = rows_of(samples).
+
+        lengths [n] int: samples that are sound, where the rest is padding; rows of the padding are zero. None: all.
+        Sound is heard in pieces of piece_s, each brought to a peak of 1 by itself. The last one ends with the sound,
+        so it begins inside the one before, whose rows stand. Sound shorter than a piece is heard alone.
+        """
+        if lengths is None:
+            return self._hear_all(waveform)
+        told = waveform.new_zeros(len(waveform), rows_of(waveform.shape[1]), self.dim)
+        for length in lengths.unique().tolist():
+            same = lengths == length
+            told[same, :rows_of(length)] = self._hear_all(waveform[same, :length])
+        return told
+
+    def _hear_all(self, waveform: Tensor) -> Tensor:
+        """(n, samples) -> (n, T, dim), piece by piece"""
+        rows, most = rows_of(waveform.shape[1]), len(self.positions)
+        told = [waveform.new_zeros(len(waveform), 0, self.dim)]
+        for first in range(0, rows, most):
+            begin = max(min(first, rows - most), 0)
+            piece = waveform[:, begin * ROW_SAMPLES:][:, :most * ROW_SAMPLES]
+            told.append(self._hear(piece)[:, first - begin:])
+        return torch.cat(told, dim=1)
+
+    def _hear(self, piece: Tensor) -> Tensor:
+        """(n, samples), a piece at most -> (n, T, dim)"""
+        piece = piece / (piece.abs().amax(1, keepdim=True) + 1e-8)
+        x = self._spectrogram(piece)
+        for conv in self.convs:
+            x = F.leaky_relu(conv(x), 0.1)
+        x = self.project(x.flatten(1, 2).transpose(1, 2))  # n T dim
+        x = x + self.positions[:x.shape[1]]
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+    def _spectrogram(self, piece: Tensor) -> Tensor:
+        """(n, samples) -> (n, 2, 161, T): real and imaginary parts, their magnitude raised to the power of 0.3."""
+        piece = F.pad(piece[:, None], (80, 80), mode="reflect")[:, 0]
+        spectrum = torch.stft(piece, 320, 160, window=self.window, center=False, return_complex=True)
+        parts = torch.view_as_real(spectrum).permute(0, 3, 1, 2)
+        power = parts.square().sum(1, keepdim=True).clamp_min(_QUIET**2)
+        return parts * power ** ((0.3 - 1) / 2)
+
+
+def rows_of(samples: int) -> int:
+    """Rows that the speech encoder tells of so much sound: one per 20 ms, none below 10 ms."""
+    return (samples // 160 + 1) // 2
+
+
+def _positions(length: int, dim: int) -> Tensor:
+    """(length, dim): sines and cosines in turn, the longest wave 2 * length * 2 pi rows (Vaswani et al. 2017)."""
+    rates = torch.exp(torch.arange(0, dim, 2) * (-math.log(2 * length) / dim))
+    angles = torch.arange(length)[:, None] * rates
+    return torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)

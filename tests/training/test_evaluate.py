@@ -1,0 +1,283 @@
+"""Results from rows that are small enough to be counted, and rows from clips by the app's own path."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+
+from detectors import InputSpec, Thresholds, WindowScores
+from media import AUDIO_HZ, ClipInfo, FaceTrack, PreparedClip, Quality
+from training import evaluate
+from training.evaluate import (
+    Item,
+    Material,
+    Row,
+    chosen_detectors,
+    gather_items,
+    judge_by_facts,
+    keep_picture,
+    keep_silence,
+    keep_sound,
+    main,
+    measure_clip,
+    summarise,
+)
+
+THRESHOLDS = Thresholds(manipulated=0.8, suspicious=0.6)
+DRAWS = 20
+
+
+def row(file: str, score: float | None, fake: float | None, **changes) -> Row:
+    """A clip of which the picture alone is known, and judged."""
+    usual = {"detector": "d", "family": "swap" if fake else "real", "method": "", "source": "s", "identity": file,
+             "pair": "", "audio_fake": None, "sync_fake": None, "spans": (), "crf": None,
+             "facts": {"fps": 25.0, "bits_per_s": 1e5}, "duration_s": 10.0, "video": score, "score": score,
+             "verdict": "CANNOT_EVALUATE" if score is None else "MANIPULATED" if score >= 0.8 else "NO_SIGNS"}
+    return Row(**{**usual, "file": file, "video_fake": fake, **changes})
+
+
+# ---- results ----------------------------------------------------------------------------------------------------
+
+
+def test_figures_of_the_whole_of_heads_and_of_families():
+    """Fakes .9 and .4 against .1 and .5: of four pairs three are right. The second family has the lower fake."""
+    rows = [row("a", 0.1, 0), row("b", 0.5, 0), row("c", 0.9, 1), row("d", 0.4, 1, family="blend"), row("e", None, 1)]
+    result = summarise(rows, THRESHOLDS, DRAWS)
+    assert result["clips"] == 5 and result["auc"] == result["video"]["auc"] == 0.75 and "sync" not in result
+    assert result["coverage"] == result["video"]["coverage"] == 0.8
+    assert result["families"]["video:swap"]["auc"] == result["families"]["whole:swap"]["auc"] == 1
+    assert result["families"]["video:blend"] == {"auc": 0.5, "auc_95": [0.0, 1.0], "shortcut_auc": None,
+                                                 "fake": 1, "genuine": 2}
+    assert result["at_manipulated"] == {"accuracy": 0.75, "tpr": 0.5, "fpr": 0}
+    assert result["genuine_called"]["NO_SIGNS"] == 1
+    assert result["fake_called"]["MANIPULATED"] == result["fake_called"]["CANNOT_EVALUATE"] == 0.3333
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+
+
+def test_within_source_and_within_pair_compare_like_with_like():
+    """Across sources every fake scores higher; within a, half of the pairs are right, and in the one pair none."""
+    rows = [row("1", 0.1, 0, source="a", pair="p"), row("2", 0.05, 1, source="a", pair="p"),
+            row("3", 0.2, 1, source="a"), row("4", 0.9, 1, source="b")]
+    result = summarise(rows, THRESHOLDS, DRAWS)["video"]
+    assert result["within_source"]["auc"] == 0.5 and result["within_source"]["compared"] == 1
+    assert result["within_pair"]["auc"] == 0 and result["within_pair"]["compared"] == 1
+    assert result["auc"] == pytest.approx(2 / 3, abs=1e-4)
+
+
+def test_one_modality_s_unknown_label_does_not_count_there():
+    rows = [row("a", 0.1, 0, audio=0.9, audio_fake=0), row("b", 0.9, None, audio=0.2, audio_fake=1)]
+    result = summarise(rows, THRESHOLDS, DRAWS)
+    assert result["video"]["auc"] is None and result["video"]["genuine"] == 1 and result["video"]["fake"] == 0
+    assert result["audio"]["auc"] == 0 and result["auc"] == 1  # the whole: fake where anything is
+
+
+def test_compression_goes_by_crf_where_it_is_known_and_else_by_bit_rate():
+    by_rate = [row(str(k), 0.5, k % 2, facts={"fps": 25.0, "bits_per_s": 1000.0 * k}) for k in range(1, 7)]
+    by_rate += [row(f"sound {k}", 0.5, k % 2, facts={"bits_per_s": 10.0 * k}) for k in range(1, 7)]
+    levels, by = evaluate._compression_levels(by_rate)
+    assert by == "bits_per_s"
+    assert [levels[str(k)] for k in range(1, 7)] == ["heavy"] * 2 + ["medium"] * 2 + ["light"] * 2
+    assert [levels[f"sound {k}"] for k in range(1, 7)] == [levels[str(k)] for k in range(1, 7)]
+    levels, by = evaluate._compression_levels([replace(r, crf=20.0 + n) for n, r in enumerate(by_rate[:6])])
+    assert by == "crf" and levels["1"] == "light" and levels["6"] == "heavy"
+    assert summarise(by_rate, THRESHOLDS, DRAWS)["compression"]["video:light"]["fake"] == 2
+
+
+def test_controls_have_figures_of_their_own():
+    heard = {"sound_only": {"video": None, "audio": None, "sync": None, "score": 0.5},
+             "picture_only": {"video": 0.2, "audio": None, "sync": None, "score": 0.2}}
+    rows = [row("a", 0.1, 0, controls=heard), row("b", 0.9, 1, controls={**heard, "silence_only": heard["sound_only"]})]
+    controls = summarise(rows, THRESHOLDS, DRAWS)["controls"]
+    assert controls["whole:sound_only"]["auc"] == controls["video:picture_only"]["auc"] == 0.5
+    assert "video:sound_only" not in controls and controls["whole:silence_only"]["genuine"] == 0
+
+
+def test_spans_are_measured_where_it_is_known_what_is_fake():
+    hit, false = ("video", 2.0, 4.0, 0.9), ("video", 0.0, 1.0, 0.5)
+    rows = [
+        row("found", 0.9, 1, spans=(("video", 2.0, 4.0),), proposals=(hit, false, ("audio", 5.0, 6.0, 0.99))),
+        row("genuine", 0.1, 0, proposals=(false,)),
+        row("missed", 0.1, 1, spans=(("video", 8.0, None),)),
+        row("nobody knows where", 0.9, 1, proposals=(hit,)),
+        row("all of it", 0.9, 1, spans=(("video", 0.0, None),), proposals=(hit,)),
+        row("abstained", None, 1, spans=(("video", 2.0, 4.0),)),
+    ]
+    result = summarise(rows, THRESHOLDS, DRAWS)
+    told = result["segments"]["any"]
+    assert told["clips"] == 3 and told["spans"] == 2
+    assert result["ap_50"] == told["ap_50"] == 0.5  # the best proposal is right; nobody knows of the sound
+    assert result["ar_20"] == 0.5 and result["segments"]["audio"] == {"clips": 0, "spans": 0}
+    assert summarise(rows[1:2], THRESHOLDS, DRAWS)["ap_50"] is None
+
+
+def test_marks_on_genuine_clips_are_false_alarms():
+    marks = (("video", 1.0, 3.0, 0.9), ("audio", 2.0, 4.0, 0.9))
+    rows = [row("a", 0.9, 0, segments=marks), row("b", 0.1, 0), row("c", 0.9, 1, segments=marks)]
+    result = summarise(rows, THRESHOLDS, DRAWS)
+    assert result["genuine_marked"] == 0.5
+    assert result["genuine_marked_s_per_min"] == 9  # 3 s of 20
+
+
+# ---- the baseline -----------------------------------------------------------------------------------------------
+
+
+def line(fake: float, loudness_db: float, split: str = "train") -> dict:
+    return {"split": split, "facts": {"loudness_db": loudness_db}, "video_fake": fake, "audio_fake": None,
+            "sync_fake": None}
+
+
+def test_the_baseline_learns_from_training_lines_and_stands_beside_each_figure():
+    """In training, fakes are loud; here, half of the fakes are. Validation lines say the opposite and are not read."""
+    rng = np.random.default_rng(0)
+    lines = [line(k % 2, 20.0 * (k % 2) + rng.normal()) for k in range(60)]
+    lines += [line(k % 2, -20.0 * (k % 2), "val") for k in range(60)]
+    loud, quiet = {"loudness_db": 20.0, "bits_per_s": 1.0}, {"loudness_db": 0.0, "bits_per_s": 1.0}
+    rows = [row("a", 0.1, 0, facts=quiet), row("b", 0.2, 0, facts=quiet), row("c", 0.3, 1, facts=loud),
+            row("d", 0.4, 1, facts=quiet)]
+    told = judge_by_facts(rows, lines)
+    rows = [replace(r, shortcut=told[r.file]) for r in rows]
+    assert rows[2].shortcut["video"] > rows[0].shortcut["video"] == rows[3].shortcut["video"]
+    assert rows[0].shortcut.keys() == {"video", "score"}
+    result = summarise(rows, THRESHOLDS, DRAWS)
+    assert result["auc"] == 1 and result["shortcut_auc"] == result["video"]["shortcut_auc"] == 0.75
+    assert result["families"]["video:swap"]["shortcut_auc"] == result["within_source"]["shortcut_auc"] == 0.75
+
+
+# ---- from clips to rows -----------------------------------------------------------------------------------------
+
+
+class Brightness:
+    """P(fake) of the picture is its brightness, of the sound its loudness."""
+
+    id = "brightness"
+    spec = InputSpec(window_s=1.0, hop_s=1.0, frames=2, face_px=8, audio_hz=AUDIO_HZ, modalities=("video", "audio"))
+    card = {"thresholds": {"manipulated": 0.8, "suspicious": 0.6}, "checkpoint": "", "provisional": True}
+
+    def score(self, windows):
+        n = len(windows.start_s)
+        video = np.full(n, np.nan) if windows.faces is None else windows.faces.mean(axis=(1, 2, 3, 4)) / 255
+        audio = np.full(n, np.nan) if windows.audio is None else np.abs(windows.audio).mean(axis=1)
+        return WindowScores(windows.start_s, windows.end_s, np.where(windows.has_face, video, np.nan),
+                            np.where(windows.has_audio, audio, np.nan), None, None, windows.track_id)
+
+
+@pytest.fixture
+def brightness(monkeypatch):
+    monkeypatch.setattr(evaluate, "load", lambda name, device: Brightness())
+
+
+def clip_of(shade: int = 204, level: float = 0.5) -> PreparedClip:
+    """2 s: a voice in the second half, and a hum of a tenth of its level in the first."""
+    times_s = np.arange(50) / 25
+    track = FaceTrack(0, times_s, np.zeros((50, 4), np.float32), np.zeros((50, 5, 2), np.float32), np.ones(50))
+    waveform = np.full(2 * AUDIO_HZ, level, np.float32)
+    waveform[:AUDIO_HZ] /= 10
+    return PreparedClip(ClipInfo("c", "", 0, "", 2.0), (track,), {0: np.full((50, 8, 8, 3), shade, np.uint8)},
+                        {0: np.zeros((50, 8, 8, 3), np.uint8)}, waveform, ((1.0, 2.0),), Quality((), {}))
+
+
+def test_controls_take_away_what_they_say_and_leave_the_clip_alone():
+    clip = clip_of()
+    sound, picture, silence = keep_sound(clip), keep_picture(clip), keep_silence(clip)
+    assert sound.tracks == silence.tracks == () and sound.waveform is clip.waveform
+    assert picture.waveform is None and picture.tracks == clip.tracks
+    assert silence.waveform[:AUDIO_HZ] == pytest.approx(0.05) and not silence.waveform[AUDIO_HZ:].any()
+    assert silence.speech_s == clip.speech_s and clip.waveform[-1] == 0.5
+    assert keep_sound(sound) is sound and keep_picture(sound) is None
+    assert keep_picture(picture) is picture and keep_silence(picture) is None
+
+
+def test_a_row_holds_what_the_app_would_say(brightness):
+    class Place:
+        clip = staticmethod(clip_of)
+
+    item = Item(Place, "c", "real", "", "s", "i", "", 0.0, None, None, (), facts={"fps": 25.0})
+    [answer] = measure_clip(item, ["brightness"])
+    assert answer.video == pytest.approx(0.8, abs=1e-6) and answer.audio == pytest.approx(0.5)
+    assert answer.sync is None and answer.score == answer.video and answer.verdict == "MANIPULATED"
+    assert answer.segments[0][:3] == ("video", 0.0, 2.0) and answer.duration_s == 2.0
+    assert {p[0] for p in answer.proposals} == {"video", "audio"}
+    assert answer.controls["sound_only"] == {"video": None, "audio": answer.audio, "sync": None, "score": answer.audio}
+    assert answer.controls["picture_only"]["score"] == answer.video and answer.controls["silence_only"]["audio"] == 0
+    [quick] = measure_clip(item, ["brightness"], controls=False)
+    assert quick == replace(answer, controls={})
+
+
+def test_a_file_that_cannot_be_read_is_a_row_that_says_why(brightness, tmp_path):
+    (tmp_path / "x.mp4").write_bytes(b"nothing")
+    item = Item(tmp_path / "x.mp4", "x.mp4", "real", "", "s", "i", "", 0.0, None, None, ())
+    [answer] = measure_clip(item, ["brightness"])
+    assert answer.score is None and answer.verdict == "CANNOT_EVALUATE" and len(answer.reasons) == 1
+    assert summarise([answer], THRESHOLDS, DRAWS)["clips"] == 1
+
+
+USUAL = {"split": "val", "dataset": "tiny", "spans": [], "voice_s": [[0.0, 2.0]], "blocks": []}
+
+
+def test_prepared_samples_are_items_and_groups_stay_together(write_samples, brightness):
+    folder = write_samples(
+        *({**USUAL, "group": group, "version": version, "forged": forged, "family": forged or "real",
+           "sync_fake": sync, "video_fake": float(forged == "blend"), "shade": 100,
+           "key": f"{group}-{version}"}
+          for group in ("a", "b", "c") for version, forged, sync in ((0, "", 0.0), (1, "blend", 1.0),
+                                                                     (2, "shifted_sound", 1.0))),
+        {**USUAL, "split": "train"})
+    items = gather_items(Material("prepared", "tiny", every=2), folder)
+    assert [i.file for i in items] == ["a", "a#1", "a#2", "c", "c#1", "c#2"]
+    assert [i.sync_fake for i in items[:3]] == [0.0, None, 1.0]  # a blend is no lesson in sync
+    [answer] = measure_clip(items[1], ["brightness"])
+    assert answer.video == pytest.approx((100 + 24) / 255, abs=0.06) and answer.video_fake == 1
+    assert answer.facts == {"fps": 25.0}
+    with pytest.raises(ValueError, match="no clip of the split 'test'"):
+        gather_items(Material("prepared", "tiny", split="test"), folder)
+
+
+def test_clips_of_a_data_set_are_items(tmp_path):
+    (tmp_path / "video.csv").write_text(
+        "file,split,label,video_fake,audio_fake,family,method,repo,identity,pair,has_audio\n"
+        "v/a.mp4,val,real,0,0,real,,r,anna,,1\nv/b.mp4,val,fake,1,,swap,m,r,anna,v/a.mp4,1\n"
+        "v/c.mp4,train,real,0,0,real,,r,ben,,1\n")
+    first, second = gather_items(Material("clips", "manifest"), tmp_path)
+    assert first.place == tmp_path / "v/a.mp4" and first.pair == second.pair == "v/a.mp4"
+    assert (first.sync_fake, second.sync_fake, second.audio_fake) == (0.0, None, None)
+
+
+# ---- the command ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", [
+    [], ["ss_avd"], ["meso", "manifest", "x"], ["ss_avd", "manifest"], ["ss_avd", "nowhere", "x"],
+    ["ss_avd", "--prepared", "no/such/folder"],
+])
+def test_bad_usage_exits_with_2(words, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(words)
+    assert stopped.value.code == 2 and "usage" in capsys.readouterr().err
+
+
+def test_all_means_every_detector_with_a_checkpoint():
+    assert "ss_avd" in chosen_detectors(["all"]) and chosen_detectors(["ss_avd", "ss_avd"]) == ["ss_avd"]
+
+
+def test_the_last_line_holds_the_keys_that_are_promised(monkeypatch, tmp_path, capsys):
+    asked = {}
+
+    def measured(items, detectors, jobs, controls):
+        asked.update(items=items, controls=controls)
+        return {name: [row("a", 0.1, 0), row("b", 0.9, 1, spans=(("video", 2.0, 4.0),))] for name in detectors}
+
+    monkeypatch.setattr(evaluate, "measure", measured)
+    monkeypatch.setattr(evaluate, "summarise", partial(summarise, draws=DRAWS))
+    (tmp_path / "speech.csv").write_text("file,split,label,system,source,speaker\nx.ogg,val,real,,s,p\n")
+    rows = tmp_path / "rows.jsonl"
+    assert main(["ss_avd", "manifest", str(tmp_path), "--no-controls", "--json", "--rows", str(rows)]) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert {"auc", "eer", "ap_50", "ar_20", "families", "pauc", "within_source", "segments"} <= result.keys()
+    assert result["material"] == {"route": "clips", "dataset": "manifest", "split": "val", "every": 1,
+                                  "controls": False}
+    assert [i.file for i in asked["items"]] == ["x.ogg"] and asked["controls"] is False
+    assert [json.loads(text)["file"] for text in rows.read_text().splitlines()] == ["a", "b"]

@@ -1,0 +1,198 @@
+"""The lesson of SS-AVD: windows with faces, with sound or with both; each fake beside the genuine clip it was made of.
+
+Every batch has one presence of modalities ("picture", "sound" or "both"), because a missing modality is left out of
+the network, not filled with zeros. A fake and its original show the same moment and are degraded alike: only the
+manipulation tells them apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from detectors.contract import Windows
+from detectors.ss_avd import SHIPPED, SHIPPED_SPEC, SSAVD, LossWeights, SSAVDConfig, SSAVDDetector, ss_avd_loss
+from training.augment import degrade_faces, degrade_sound
+from training.imitate import Imitation
+from training.labels import labels_between
+from training.lessons import Batch, Lesson
+from training.recipe import Recipe, Section
+from training.sampling import Originals, Pool, Sample, cut_window, draw_start
+
+PRESENT = {"picture": ("video",), "sound": ("audio",), "both": ("video", "audio")}
+FOLLOWED = ("video", "audio", "imitation")  # losses that the log keeps
+Row = tuple[np.ndarray | None, np.ndarray | None, float, float]  # faces, sound, video_fake, audio_fake
+_MOMENTS = 4  # of a clip that are tried before another clip is drawn
+_CLIPS = 20  # that are tried before the samples are said to hold no such window
+
+
+class Presence(Section):
+    """Share of the batches that hold only faces, only sound, or both."""
+
+    picture: float = Field(ge=0)
+    sound: float = Field(ge=0)
+    both: float = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _add_up(self) -> Presence:
+        total = self.picture + self.sound + self.both
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"the shares add up to {total:g}, not 1")
+        return self
+
+
+class Losses(Section):
+    """Weights of the SS-AVD terms: detectors.ss_avd.LossWeights."""
+
+    smoothing: float = Field(ge=0, lt=1)
+    margin: float
+    contrast: float = Field(ge=0)
+    shuffle: float = Field(ge=0)
+    style: float = Field(ge=0)
+    adversarial: float = Field(ge=0)
+
+
+class SSAVDPart(Section):
+    presence: Presence
+    forged_share: float = Field(ge=0, le=1)  # of the fakes: made by training.forge; the others are published ones
+    train_filters: bool  # False keeps the sinc filter bank and its norm as they start: a third of the cost of sound
+    losses: Losses
+    imitation: float = Field(ge=0)  # weight of training.imitate; 0 trains without a teacher
+    imitated_frames: int = Field(gt=0)  # frames a window that the teacher looks at
+
+
+class SSAVDRecipe(Recipe):
+    detector: Literal["ss_avd"]
+    lesson: SSAVDPart
+
+
+class SSAVDLesson(Lesson):
+    schema = SSAVDRecipe
+    config: SSAVDConfig = SHIPPED
+    spec = SHIPPED_SPEC
+
+    def __init__(self, recipe: SSAVDRecipe, samples: Sequence[Sample], noises: Sequence[np.ndarray] = ()) -> None:
+        super().__init__(recipe, samples, noises)
+        part = recipe.lesson
+        self.model = SSAVD(self.config, style_heads=True)
+        self.model.front_end.requires_grad_(part.train_filters)
+        self.imitation = Imitation(self.config.widths[1:]) if part.imitation else None
+        self._weights = LossWeights(**part.losses.model_dump())
+        self._pools = {kind: _Pools(kind, samples) for kind, share in part.presence if share}
+
+    # ---- what a batch is ----------------------------------------------------------------------------------------
+
+    def batch(self, step: int, rank: int, ranks: int) -> Batch:
+        """video (B, T, 3, H, W) uint8 or None, audio (B, samples) or None, video_fake (B,), audio_fake (B,)."""
+        kind = self.presence_at(step)
+        rows = [row for pair in range(rank, self.recipe.batch // 2, ranks) for row in self._draw_pair(kind, step, pair)]
+        rows = rows[::2] + rows[1::2]  # genuine ones first
+        video, audio, video_fake, audio_fake = zip(*rows)
+        return {
+            "video": torch.from_numpy(np.stack(video)).permute(0, 1, 4, 2, 3) if "video" in PRESENT[kind] else None,
+            "audio": torch.from_numpy(np.stack(audio)) if "audio" in PRESENT[kind] else None,
+            "video_fake": torch.tensor(video_fake, dtype=torch.float32),
+            "audio_fake": torch.tensor(audio_fake, dtype=torch.float32),
+        }
+
+    def presence_at(self, step: int) -> str:
+        """The same for all processes, so that none waits for the others."""
+        shares = self.recipe.lesson.presence.model_dump()
+        return str(np.random.default_rng((self.recipe.seed, 0, step)).choice(list(shares), p=list(shares.values())))
+
+    def _draw_pair(self, kind: str, step: int, pair: int) -> tuple[Row, Row]:
+        """A genuine window and a fake one: of the fake's original where there is one, at the same moment.
+
+        Raises: ValueError where _CLIPS draws gave no window in which the modalities can be judged.
+        """
+        pools, spec = self._pools[kind], replace(self.spec, modalities=PRESENT[kind])
+        rng = np.random.default_rng((self.recipe.seed, 1, step, pair))
+        for _ in range(_CLIPS):
+            fake = pools.draw_fake(rng, self.recipe.lesson.forged_share)
+            real = pools.originals.draw(fake, rng) or pools.real.draw(rng)
+            marked = [name for name in PRESENT[kind] if getattr(fake, f"{name}_fake") == 1]
+            modality = marked[rng.integers(len(marked))]
+            moments_s = np.array([draw_start(fake, spec.window_s, rng, modality) for _ in range(_MOMENTS)])
+            ends_s = np.minimum(moments_s + spec.window_s, fake.duration_s)
+            moments_s = moments_s[labels_between(fake, moments_s, ends_s)[modality] == 1]
+            fake_window = cut_window(fake, spec, moments_s)
+            if fake_window is None:
+                continue
+            if real.shares_chain(fake):
+                moments_s = fake_window.start_s
+            else:
+                moments_s = [draw_start(real, spec.window_s, rng) for _ in range(_MOMENTS)]
+            real_window = cut_window(real, spec, moments_s)
+            if real_window is not None:
+                looks = self.recipe.seed, 2, step, pair
+                return self._row(real, real_window, looks), self._row(fake, fake_window, looks)
+        raise ValueError(f"{_CLIPS} pairs of clips were drawn, and none had a window that can be judged ({kind})")
+
+    def _row(self, sample: Sample, window: Windows, looks: tuple[int, ...]) -> Row:
+        """The window, degraded as the seed `looks` says, and its labels; NaN for what the window lacks."""
+        faces = None if window.faces is None else degrade_faces(window.faces[0], np.random.default_rng((*looks, 0)))
+        sound = None if window.audio is None else degrade_sound(window.audio[0], np.random.default_rng((*looks, 1)),
+                                                                self.noises)
+        labels = labels_between(sample, window.start_s, window.end_s)
+        return (faces, sound, np.nan if faces is None else labels["video"][0],
+                np.nan if sound is None else labels["audio"][0])
+
+    # ---- what it is asked for -----------------------------------------------------------------------------------
+
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        video = None if batch["video"] is None else batch["video"].float() / 255
+        answer = self.model(video, batch["audio"])
+        loss, parts = ss_avd_loss(answer, batch["video_fake"], batch["audio_fake"], self._weights)
+        if self.imitation is not None and video is not None:
+            watched = torch.randint(video.shape[1], (self.recipe.lesson.imitated_frames,)).tolist()
+            maps = tuple(m.unflatten(0, video.shape[:2])[:, watched].flatten(0, 1) for m in answer.training.maps[1:])
+            imitation = self.imitation(video[:, watched].flatten(0, 1), maps)
+            loss = loss + self.recipe.lesson.imitation * imitation
+            parts["imitation"] = imitation.detach()
+        return loss, {name: part for name, part in parts.items() if name in FOLLOWED}
+
+    # ---- what comes of it ---------------------------------------------------------------------------------------
+
+    def card(self) -> dict:
+        return {"architecture": asdict(self.config), "input_spec": asdict(self.spec)}
+
+    def detector(self, model: SSAVD) -> SSAVDDetector:
+        return SSAVDDetector(model, self.card(), self.spec, next(model.parameters()).device)
+
+    def weights(self, model: SSAVD) -> dict[str, Tensor]:
+        return model.inference_state_dict()
+
+
+
+class _Pools:
+    """The samples that serve for batches of one kind.
+
+    Raises: ValueError when a class is missing.
+    """
+
+    def __init__(self, kind: str, samples: Sequence[Sample]) -> None:
+        if kind == "both":
+            fit = [s for s in samples if s.shows_face and s.has_voice]
+            real = [s for s in fit if s.video_fake == 0 and s.audio_fake == 0]
+            fake = [s for s in fit if 1 in (s.video_fake, s.audio_fake)]
+        else:
+            [modality] = PRESENT[kind]
+            fit = [s for s in samples if (s.has_picture if kind == "picture" else s.has_sound)]
+            real, fake = ([s for s in fit if getattr(s, f"{modality}_fake") == label] for label in (0, 1))
+        for name, found in (("genuine", real), ("fake", fake)):
+            if not found:
+                raise ValueError(f"there is no {name} sample with {' and '.join(PRESENT[kind])} to learn from")
+        self.real, self.originals = Pool(real), Originals(real)
+        self._forged, self._published = (Pool(s for s in fake if bool(s.forged) == made) for made in (True, False))
+
+    def draw_fake(self, rng: np.random.Generator, forged_share: float) -> Sample:
+        """Made by training.forge with this chance, published otherwise; whichever there are where one is missing."""
+        forged = rng.random() < forged_share
+        first, second = (self._forged, self._published) if forged else (self._published, self._forged)
+        return (first or second).draw(rng)
