@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from types import ModuleType
 
-from detectors import ss_avd
+import media  # noqa: F401 (first: it sets up OpenMP, which must be done before torch is loaded)
+from detectors import joint_av, mis_avoidd, mmms_ba, ss_avd
 from detectors.analysis import analyse, analyse_clip, resolve_device
 from detectors.checkpoint import CHECKPOINTS, CheckpointError, checkpoint_hash, read_card, read_checkpoint
 from detectors.contract import (
@@ -23,6 +24,9 @@ from detectors.contract import (
 # id -> module of one paper: its configurations, network, losses, and load_detector. This is the whole zoo.
 MODULES: dict[str, ModuleType] = {
     "ss_avd": ss_avd,
+    "mis_avoidd": mis_avoidd,
+    "mmms_ba": mmms_ba,
+    "joint_av": joint_av,
 }
 # id -> builder of a Detector from (state dict, card, device)
 BUILDERS = {name: module.load_detector for name, module in MODULES.items()}

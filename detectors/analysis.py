@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -13,7 +14,11 @@ from detectors.contract import Analysis, Detector, Thresholds, Verdict, Windows,
 from detectors.segments import clip_score, mark_segments, mean_over_tracks
 from detectors.windows import cut_windows
 from media import ClipInfo, Finding, MediaError, OnStage, PreparedClip, prepare
+from media.provenance import read_provenance
 from media.quality import SHORTEST_S
+
+if TYPE_CHECKING:
+    from detectors.probe import Probe
 
 VERSION = "0.1.0"
 
@@ -67,8 +72,11 @@ def analyse(
     detectors: Sequence[str] | None = None,
     device: str = "auto",
     on_stage: OnStage | None = None,
+    probe: bool = False,
 ) -> dict:
     """The object that scan.py prints for one clip. A file that cannot be read gives the error form, no exception.
+
+    probe: also try cheap copies of the clip (detectors.probe); a verdict that they turn is lowered.
 
     Raises: KeyError for an unknown detector id (the message lists the choices), ValueError for a bad device.
     """
@@ -76,23 +84,45 @@ def analyse(
 
     begin = time.perf_counter()
     chosen = [load(name, device) for name in dict.fromkeys(detectors or available())]
-    stage = _relay(on_stage, begin)
     try:
-        clip = prepare(path, on_stage=lambda words, _: stage(words))
+        answer = _analyse(path, chosen, _relay(on_stage, begin), probe)
     except MediaError as error:
         return _error_form(path, error.finding)
-    prepared_s = time.perf_counter() - begin
+    answer["timings_s"]["total"] = round(time.perf_counter() - begin, 3)
+    return answer
+
+
+def _analyse(path: str | Path, detectors: Sequence[Detector], stage: Callable[[str], None], probe: bool) -> dict:
+    from detectors.probe import probe as try_copies  # it imports this module
+
+    begin = time.perf_counter()
+    clip = prepare(path, on_stage=lambda words, _: stage(words))
+    prepared = time.perf_counter()
+    stage("Reading what the file tells of its making")
+    provenance = read_provenance(path, clip.info)
+    timings_s = {"prepare": prepared - begin, "provenance": time.perf_counter() - prepared}
     analyses = []
-    for detector in chosen:
+    for detector in detectors:
         stage(f"Scoring with {detector.card['name']}")
         analyses.append(analyse_clip(clip, detector))
-    answer = _answer(clip, analyses)
-    answer["timings_s"] = {
-        "prepare": round(prepared_s, 3),
-        **{a.detector: round(a.seconds, 3) for a in analyses},
-        "total": round(time.perf_counter() - begin, 3),
-    }
+        timings_s[detector.id] = analyses[-1].seconds
+    answer = _answer(clip, analyses) | {"provenance": provenance.to_json()}
+    if probe:
+        scored = time.perf_counter()
+        _lower(answer, try_copies(path, detectors, analyses, on_stage=lambda words, _: stage(words)))
+        timings_s["probe"] = time.perf_counter() - scored
+    answer["timings_s"] = {name: round(seconds, 3) for name, seconds in timings_s.items()}
     return answer
+
+
+def _lower(answer: dict, probe: Probe) -> None:
+    """Writes the probe into the answer: verdicts become those that it leaves; scores stay what was measured."""
+    answer["probe"] = probe.to_json()
+    answer["verdict"] = str(probe.consensus.after)
+    for name, outcome in probe.detectors.items():
+        answer["detectors"][name]["verdict"] = str(outcome.after)
+    judged = [d for d in answer["detectors"].values() if d["score"] is not None]
+    answer["consensus"]["agree"] = sum(d["verdict"] == answer["verdict"] for d in judged)
 
 
 def resolve_device(device: str) -> torch.device:
@@ -116,7 +146,7 @@ def _answer(clip: PreparedClip, analyses: Sequence[Analysis]) -> dict:
     consensus = {name: _mean([v for a in analyses if (v := getattr(a, name)) is not None])
                  for name in ("video", "audio", "sync")}
     score = _mean([a.score for a in judged])
-    verdict = _majority([a.verdict for a in judged])
+    verdict = majority([a.verdict for a in judged])
     agree = sum(a.verdict == verdict for a in judged)
     return {
         "clip": Path(clip.info.path).name,
@@ -164,6 +194,7 @@ def _error_form(path: str | Path, finding: Finding) -> dict:
         "consensus": {"video": None, "audio": None, "sync": None, "agree": 0, "of": 0},
         "detectors": {},
         "media": {},
+        "provenance": None,
         "telltale": VERSION,
         "timings_s": {},
     }
@@ -173,12 +204,12 @@ def _mean(values: Sequence[float]) -> float | None:
     return round(sum(values) / len(values), 4) if values else None
 
 
-_SEVERITY = (Verdict.NO_SIGNS, Verdict.SUSPICIOUS, Verdict.MANIPULATED)
+SEVERITY = (Verdict.NO_SIGNS, Verdict.SUSPICIOUS, Verdict.MANIPULATED)
 
 
-def _majority(verdicts: Sequence[Verdict]) -> Verdict:
+def majority(verdicts: Sequence[Verdict]) -> Verdict:
     """The middle verdict by severity (the milder one of an even split): one alarm alone accuses nobody."""
     if not verdicts:
         return Verdict.CANNOT_EVALUATE
-    ranked = sorted(verdicts, key=_SEVERITY.index)
+    ranked = sorted(verdicts, key=SEVERITY.index)
     return ranked[(len(ranked) - 1) // 2]

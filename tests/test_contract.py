@@ -9,6 +9,8 @@ import pytest
 
 from detectors import analyse
 from media import Reason
+from media.variants import VARIANTS
+from tests.media.corpus import ffmpeg
 
 PROBABILITY = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
 SECONDS = {"type": "number", "minimum": 0}
@@ -17,8 +19,9 @@ REASONS = {"type": "array", "items": {"enum": [str(r) for r in Reason]}}
 HASH = {"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"}
 
 
-def strict(properties: dict) -> dict:
-    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+def strict(properties: dict, **optional: dict) -> dict:
+    return {"type": "object", "properties": properties | optional, "required": list(properties),
+            "additionalProperties": False}
 
 
 SEGMENT = strict({
@@ -35,7 +38,42 @@ DETECTOR = strict({
     "provisional": {"type": "boolean"}, "segments": {"type": "array", "items": SEGMENT},
     "windows": {"type": "array", "items": WINDOWS}, "reasons": REASONS,
     "thresholds": {"type": "object", "required": ["manipulated", "suspicious", "segment_on", "segment_off"]},
-    "checkpoint": HASH,
+    "checkpoint": HASH, "offset_s": {"type": ["number", "null"]},
+})
+TEXT = {"type": "string", "minLength": 1}
+TEXTS = {"type": "array", "items": TEXT}
+OPTIONAL_TEXT = {"type": ["string", "null"], "minLength": 1}
+PROVENANCE = strict({
+    "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"}, "not_checked": TEXTS,
+    "facts": {"type": "object", "additionalProperties": TEXT, "required": ["Size", "Container"]},
+    "traces": {"type": "array", "items": strict({"code": {"type": "string", "pattern": "^[A-Z_]+$"}, "message": TEXT,
+                                                 "means": TEXT, "does_not_prove": TEXT})},
+    "credentials": strict({
+        "state": {"enum": ["none", "intact", "broken", "elsewhere", "unread"]}, "message": TEXT, "limit": TEXT,
+        "signer_trusted": {"enum": ["yes", "no", "unknown"]}, "signer": OPTIONAL_TEXT, "signed_at": OPTIONAL_TEXT,
+        "generator": OPTIONAL_TEXT, "actions": TEXTS, "ingredients": TEXTS,
+        "failures": {"type": "array", "items": strict({"code": {"type": "string"}, "assertion": {"type": "string"},
+                                                       "words": TEXT})},
+    }),
+})
+READING = strict({"score": PROBABILITY, "verdict": VERDICT,
+                  "lost": {"type": "array", "items": {"enum": ["video", "audio", "sync"]}}})
+VARIANT_IDS = {"type": "array", "items": {"enum": [v.id for v in VARIANTS]}}
+HOLDS = {"type": ["boolean", "null"]}
+OUTCOME = strict({
+    "clip": READING, "lowest": PROBABILITY, "highest": PROBABILITY, "flips": VARIANT_IDS, "lost": VARIANT_IDS,
+    "tried": {"type": "integer", "minimum": 0}, "holds": HOLDS, "verdict_before": VERDICT, "verdict": VERDICT,
+    "sentences": {"type": "object", "additionalProperties": TEXT}, "summary": TEXT,
+})
+PROBE = strict({
+    "span_s": {"type": "array", "items": SECONDS, "minItems": 2, "maxItems": 2}, "verdict": VERDICT, "holds": HOLDS,
+    "summary": TEXT, "consensus": OUTCOME,
+    "detectors": {"type": "object", "minProperties": 1, "additionalProperties": OUTCOME},
+    "variants": {"type": "array", "minItems": len(VARIANTS), "items": strict({
+        "id": VARIANT_IDS["items"], "doing": TEXT, "not_tried": OPTIONAL_TEXT, "seconds": SECONDS,
+        "consensus": {"anyOf": [READING, {"type": "null"}]},
+        "detectors": {"type": "object", "additionalProperties": READING},
+    })},
 })
 FINDING = strict({
     "code": {"enum": [str(r) for r in Reason]}, "message": {"type": "string", "minLength": 10},
@@ -51,11 +89,12 @@ COMMON = {
 }
 ANSWER = strict({
     **COMMON, "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"}, "duration_s": SECONDS,
-    "detectors": {"type": "object", "minProperties": 1, "additionalProperties": DETECTOR},
-})
+    "detectors": {"type": "object", "minProperties": 1, "additionalProperties": DETECTOR}, "provenance": PROVENANCE,
+}, probe=PROBE)
 ERROR = strict({
     **COMMON, "sha256": {"type": "null"}, "duration_s": {"type": "null"}, "score": {"type": "null"},
     "error": {"type": "string", "minLength": 10}, "detectors": {"type": "object", "maxProperties": 0},
+    "provenance": {"type": "null"},
 })
 
 
@@ -67,6 +106,23 @@ def test_answers_keep_the_schema_and_segments_lie_inside_the_clip(examples_dir, 
         for segment in detector["segments"]:
             assert 0 <= segment["start_s"] < segment["end_s"] <= answer["duration_s"] + 0.01
     assert (answer["score"] is None) == (answer["verdict"] == "CANNOT_EVALUATE")
+    assert "probe" not in answer and answer["provenance"]["sha256"] == answer["sha256"]
+
+
+def test_a_probed_answer_keeps_the_schema_and_its_scores(talking_clip, tmp_path):
+    path = tmp_path / "short.mp4"
+    ffmpeg("-t", "1.4", "-i", str(talking_clip), "-c", "copy", str(path))
+    plain, said = analyse(path, ["ss_avd"], "cpu"), []
+    probed = analyse(path, ["ss_avd"], "cpu", probe=True, on_stage=lambda words, spent_s: said.append((words, spent_s)))
+    probed = json.loads(json.dumps(probed, allow_nan=False))
+    jsonschema.validate(probed, ANSWER)
+    assert probed["score"] == plain["score"] and probed["verdict"] == probed["probe"]["verdict"]
+    assert probed["probe"]["consensus"]["verdict_before"] == plain["verdict"]
+    tried = [v for v in probed["probe"]["variants"] if v["not_tried"] is None]
+    assert tried and all(v["detectors"].keys() == probed["detectors"].keys() for v in tried)
+    assert [words.startswith("Probing: ") for words, _ in said[-len(VARIANTS):]] == [True] * len(VARIANTS)
+    assert [spent for _, spent in said] == sorted(spent for _, spent in said)
+    assert probed["timings_s"]["probe"] <= probed["timings_s"]["total"]
 
 
 def test_errors_keep_the_schema(tmp_path):

@@ -302,7 +302,8 @@ def _hours(run: Path, card: dict) -> float | None:
 
 def _counts(samples: Sequence[Sample]) -> dict:
     families = Counter(s.family for s in samples)
-    return {"clips": len(samples), "sources": len({s.source for s in samples}),
+    return {"clips": len(samples), "forged": sum(bool(s.forged) for s in samples),
+            "sources": len({s.source for s in samples}),
             "hours": round(sum(s.duration_s for s in samples) / 3600, 2), "families": dict(sorted(families.items()))}
 
 

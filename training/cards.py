@@ -30,9 +30,11 @@ TOLERANCE = 0.01
 TOLERANCES = {"auc_95": 0.03, "ap_50_interval": 0.03, "ar_20_interval": 0.03, "genuine_marked_s_per_min": 0.2}
 
 PROVISIONAL = "**Provisional weights: they show the whole path from clip to answer and have no evidential value.**"
-DATA = """Public clips of talking people, published generator outputs, and forgeries made from the genuine clips, each
-put through the same final encoding as its original. Development sources chose the best step, the calibration and the
-thresholds; no weight was fitted to them."""
+PUBLISHED = "Public clips of talking people and published generator outputs."
+FORGED = """Public clips of talking people, published generator outputs, and forgeries made from the genuine clips, each
+put through the same final encoding as its original."""
+CHOSEN = """Development sources chose the best step, the calibration and the thresholds; no weight was fitted to
+them."""
 READING = """Training saw none of its people, and none of its sources and generators but for a few named in the
 data's own notes. AUC with 95 % bootstrap interval over identities; 0.5 is chance. A family's fakes are ranked against
 all genuine clips. The shortcut is what file, timing, pose and border alone tell of the same clips: what the detector is
@@ -123,7 +125,7 @@ def card_page(card: dict) -> str:
         "## Departures from the paper",
         words.departures,
         "## Data",
-        DATA,
+        f"{FORGED if card['data']['training'].get('forged') else PUBLISHED} {CHOSEN}",
         _table(["part", "clips", "sources", "hours", "families"],
                [[name, part["clips"], part["sources"], part["hours"],
                  ", ".join(f"{k or 'unknown'} {v}" for k, v in part["families"].items())]

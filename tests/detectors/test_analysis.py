@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from detectors import BUILDERS, Verdict, analyse, available, load
-from detectors.analysis import _majority, analyse_clip, decide, overall_score
+from detectors import probe as probing
+from detectors.analysis import analyse_clip, decide, majority, overall_score
 from detectors.contract import Thresholds, WindowScores
+from detectors.probe import Probe, Reading, weigh
 from detectors.scoring import batches, to_inputs
 from detectors.windows import cut_windows
 from media import prepare
+from media.variants import VARIANTS
 
 M, S, N = Verdict.MANIPULATED, Verdict.SUSPICIOUS, Verdict.NO_SIGNS
 
@@ -22,11 +27,11 @@ def test_verdicts_by_threshold():
 
 
 def test_one_alarm_alone_accuses_nobody():
-    assert _majority([M, N, N, N]) == N
-    assert _majority([M, M, N, N]) == N
-    assert _majority([M, M, S, N]) == S
-    assert _majority([M, M, M, N]) == M
-    assert _majority([]) == Verdict.CANNOT_EVALUATE
+    assert majority([M, N, N, N]) == N
+    assert majority([M, M, N, N]) == N
+    assert majority([M, M, S, N]) == S
+    assert majority([M, M, M, N]) == M
+    assert majority([]) == Verdict.CANNOT_EVALUATE
 
 
 def test_the_most_suspicious_face_decides_and_a_missing_whole_head_is_replaced():
@@ -83,6 +88,20 @@ def test_a_clip_without_sound_is_judged_by_its_picture_and_says_so(examples_dir)
     assert detector["audio"] is None and detector["score"] == detector["video"] is not None
 
 
+def test_what_copies_turn_lowers_verdicts_and_leaves_scores(examples_dir, monkeypatch):
+    path = examples_dir / "speech_only.ogg"
+    plain = analyse(path, ["ss_avd"], "cpu")
+    one = weigh(M, Reading(0.9, M), [(VARIANTS[0], Reading(0.2, N))])
+    together = replace(one, after=Verdict.CANNOT_EVALUATE)
+    found = Probe(0.0, 1.0, (), {"ss_avd": one}, together)
+    monkeypatch.setattr(probing, "probe", lambda path, detectors, base, on_stage: found)
+    answer = analyse(path, ["ss_avd"], "cpu", probe=True)
+    assert answer["probe"] == found.to_json()
+    assert (answer["verdict"], answer["detectors"]["ss_avd"]["verdict"]) == ("CANNOT_EVALUATE", "SUSPICIOUS")
+    assert answer["score"] == plain["score"] == answer["detectors"]["ss_avd"]["score"]
+    assert answer["consensus"] == {**plain["consensus"], "agree": 0, "of": 1}
+
+
 def test_a_file_that_cannot_be_read_is_an_answer_not_an_exception(tmp_path):
     path = tmp_path / "broken.mp4"
     path.write_bytes(b"not a video")
@@ -101,5 +120,6 @@ def test_unknown_detectors_and_devices_are_named(talking_clip):
 def test_stages_are_said_in_order_with_the_time_spent(talking_clip):
     said = []
     analyse(talking_clip, device="cpu", on_stage=lambda words, spent_s: said.append((words, spent_s)))
-    assert said[-1][0] == "Scoring with SS-AVD"
+    scoring = [f"Scoring with {card['name']}" for card in available().values()]
+    assert [words for words, _ in said[-len(scoring) - 1:]] == ["Reading what the file tells of its making", *scoring]
     assert [spent for _, spent in said] == sorted(spent for _, spent in said)

@@ -47,7 +47,7 @@ from training.recipe import Recipe, Section
 from training.sampling import Originals, Pool, Sample
 from training.shards import unpack_pictures
 
-SCALED_PAIRS = 256  # of each presence that batches have: the figures that features are standardised by come from these
+WHITENED_PAIRS = 256  # of each presence that batches have: the figures that features are whitened by come from these
 SCORED_AT_ONCE = 256  # windows
 LEAST_SOUND_S = 0.5  # of a window that must lie inside the clip, as in detectors.windows
 BANDS_PER_STEP, ROWS_PER_STEP = round(100 * STEP_S), round(50 * STEP_S)
@@ -244,7 +244,7 @@ class MISAVoiDDLesson(Lesson):
         """By the figures of drawn windows of all kinds, so that they too are balanced."""
         found: dict[str, list[Tensor]] = defaultdict(list)
         for kind in self._pools:
-            rows = [row for pair in range(SCALED_PAIRS) for row in self._draw_pair(kind, 2, pair)]
+            rows = [row for pair in range(WHITENED_PAIRS) for row in self._draw_pair(kind, 2, pair)]
             features = to_features(cut_features(rows, replace(self.spec, lips=0), kind))
             for name, summary in self.model.summaries(features).items():
                 found[name].append(summary)

@@ -110,8 +110,9 @@ def make(samples, kind: str = "", lesson: dict | None = None, **changes) -> MISA
 
 
 @pytest.fixture(autouse=True)
-def few_pairs_for_scaling(monkeypatch):
-    monkeypatch.setattr(lessons, "SCALED_PAIRS", 8)
+def few_pairs_for_whitening(monkeypatch):
+    monkeypatch.setattr(lessons, "WHITENED_PAIRS", 8)
+    monkeypatch.setattr(lessons, "SHIPPED", replace(lessons.SHIPPED, face_components=6, speech_components=6))
 
 
 # ---- features -------------------------------------------------------------------------------------------------
@@ -289,7 +290,7 @@ def test_what_does_not_fit_is_refused_in_words(write_encoded):
 # ---- training -------------------------------------------------------------------------------------------------
 
 
-def test_features_are_standardised_by_drawn_windows(write_encoded):
+def test_features_are_whitened_by_drawn_windows(write_encoded):
     lesson = make(write_encoded(*group("a", video_fake=1.0, shade=1.0),
                                 *group("c", video_fake=1.0, audio_fake=1.0, shade=1.0)))
     mean = lesson.model.whiten_faces.mean.unflatten(0, (2, -1))  # of means, and of deviations
