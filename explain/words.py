@@ -1,0 +1,171 @@
+"""The English of an answer: what the page and the report say in the same words, then the report's own."""
+
+from __future__ import annotations
+
+# Verdicts: what it says, and what it means
+VERDICTS = {
+    "MANIPULATED": (
+        "Strong signs of manipulation",
+        "The chosen detectors find what they know from manipulated clips. Look at the marked spans yourself "
+        "before you rely on this.",
+    ),
+    "SUSPICIOUS": (
+        "Some signs of manipulation",
+        "There are signs, but not enough for a firm answer. Find the original or a better copy, and look at "
+        "the marked spans.",
+    ),
+    "NO_SIGNS": (
+        "No signs of manipulation found",
+        "This is not proof that the clip is genuine: a method that the detectors do not know leaves no signs "
+        "that they can see.",
+    ),
+    "CANNOT_EVALUATE": (
+        "This clip cannot be judged",
+        "There is no score, because any number would be a guess.",
+    ),
+}
+PROBABILITY_WORDS = (  # below this probability, these words
+    (0.1, "very low"),
+    (0.3, "low"),
+    (0.45, "below even"),
+    (0.55, "about even"),
+    (0.7, "rather high"),
+    (0.9, "high"),
+    (1.01, "very high"),
+)
+BAND_LABELS = ("no signs", "some signs", "strong signs")
+MODALITIES = {"video": "Picture", "audio": "Sound", "sync": "Lip-sync"}
+AGREEMENT = "{agree} of {of} detectors give this answer."
+PROVISIONAL = (
+    "Demonstration weights. They were trained on little data: on people that they had not seen they were often "
+    "wrong. A demonstration, not evidence."
+)
+NOT_JUDGED = "not judged"
+NOT_JUDGED_NO_HEAD = {
+    "video": "no chosen detector judges the picture on its own",
+    "audio": "no chosen detector judges the sound on its own",
+    "sync": "no chosen detector judges whether lips and voice fit",
+}
+NOT_JUDGED_NO_WINDOW = "no part of the clip was long and clear enough"
+
+# The report
+REPORT = "Telltale report"
+MADE = "Made on {moment} by Telltale {version}."
+VERDICT = "The answer"
+PROBABILITY = "Estimated probability of manipulation: {percent} %, {words} (0 = no signs, 100 = manipulated)."
+NO_PROBABILITY = "No probability is given."
+BANDS = (
+    "Below {suspicious} %: no signs. From {suspicious} to {manipulated} %: some signs. From {manipulated} %: strong "
+    "signs. This clip: {percent} %."
+)
+LOWERED = (
+    "The clip itself gets another answer, but cheap copies of the same recording turn it or cannot be judged. An "
+    "answer that another copy turns is not one to rely on."
+)
+LOWERED_BEFORE = "Before the copies were tried, the answer was: {before}."
+SPREAD = "Estimated probability of manipulation: {lowest} to {highest} % over the clip and its copies."
+BANDS_DIFFER = "The detectors have bands of their own; they stand with the settings below."
+MEANS_NOT_HEADING = "What this does not say"
+MEANS_NOT = (
+    "It does not say that the clip is genuine, whatever the number: no signs found is not proof.",
+    "It does not say who made or changed the clip, nor why.",
+    "The probability is fitted to the clips that the detectors were measured on. On other kinds of clips it can be "
+    "off by much.",
+    "It is one lead, to be weighed beside the source, the context and other checks.",
+)
+PARTS = "Part by part"
+PARTS_CAPTION = "The mean over the detectors that judge the part. Scores are estimated probabilities, 0 to 1."
+PARTS_HEADERS = ("Part", "Score", "In words")
+DETECTORS = "Detector by detector"
+DETECTORS_CAPTION = "Each detector's own answer."
+DETECTORS_HEADERS = ("Detector", "Answer", "Whole", "Picture", "Sound", "Lip-sync", "Sound later by")
+TIMELINES = "Timelines"
+TIMELINES_HINT = (
+    "The line is the score of each window, 0 below and 1 above. Hatched in grey: not judged. Boxed and hatched: a "
+    "marked span, with its score. The broken level line is where a span opens."
+)
+LANE_FACE = "{part}, face {number}"
+LANE_ALT = "{name}, over {duration} s."
+LANE_RANGE = "Lowest {low}, highest {high} at {at} s."
+LANE_OPENS = "A span opens at {level}."
+LANE_MARKED = "Marked: {spans}."
+LANE_UNMARKED = "No span is marked."
+LANE_GAPS = "Not judged: {spans}."
+LANE_NONE = "Not judged at any time."
+SPAN = "{start} to {end} s"
+SEGMENTS = "Marked spans"
+SEGMENTS_CAPTION = "Spans that a detector marks as manipulated."
+SEGMENTS_HEADERS = ("From (s)", "To (s)", "Part", "Score", "Detector")
+SEGMENTS_NONE = "No span is marked."
+PICTURES = "Pictures"
+QUALITY = "Quality of the clip, and what limits the answer"
+QUALITY_NONE = "Nothing in the quality of the clip limits the answer."
+MEASURES_CAPTION = "Measured values"
+MEASURES = {
+    "duration_s": "Duration, s",
+    "announced_s": "Duration that the file states, s",
+    "decode_errors": "Errors while decoding",
+    "faces": "Faces",
+    "face_px": "Width of the main face, px",
+    "face_coverage": "Share of the clip in which the main face is seen",
+    "face_light": "Light on the face, 0 to 255",
+    "face_sharpness": "Sharpness of the face, variance of the Laplacian",
+    "level_dbfs": "Level of the sound, dBFS",
+    "speech_s": "Speech, s",
+    "speech_ratio": "Share of the clip with speech",
+    "snr_db": "Speech above noise, dB",
+}
+PROBE = "Does the answer hold on altered copies?"
+PROBE_SPAN = "Tried on {start} to {end} s of the clip."
+PROBE_CAPTION = "Altered copies of this clip, judged again"
+PROBE_HEADERS = ("Change", "Score", "Answer")
+PROBE_NONE = "The robustness probe was not run."
+FILE = "The file"
+FILE_CAPTION = "Facts of the file as it was received"
+FILE_NAME, FILE_HASH, FILE_DURATION, FILE_FACES, FILE_SPEECH = "Name", "SHA-256", "Duration", "Faces", "Speech"
+FILE_FACE = "{number}: {start} to {end} s, {width} px wide"
+FILE_HASH_NOTE = "The hash is of the bytes that were given, before anything touched them."
+TRACES = "Traces of how the file was made"
+TRACES_NOTE = "A trace is not a sign of manipulation: nearly every clip on the web was encoded again by somebody."
+TRACES_NONE = "None was found."
+TRACE_MEANS = "What it means: {means}"
+TRACE_NOT = "What it does not prove: {limit}"
+CREDENTIALS = "Content Credentials (C2PA)"
+CREDENTIALS_INTACT = "Manifest"
+CREDENTIALS_STATES = {
+    "none": "none in the file", "intact": "intact", "broken": "broken", "elsewhere": "kept elsewhere, not fetched",
+    "unread": "not read",
+}
+CREDENTIALS_TRUSTED = "Signer trusted"
+CREDENTIALS_TRUST = {"yes": "yes", "no": "no, not on the list that was given", "unknown": "not known"}
+CREDENTIALS_ROWS = {
+    "signer": "Signer", "signed_at": "Signed at", "generator": "Claim made by", "actions": "Actions",
+    "ingredients": "Made from",
+}
+CREDENTIALS_FAILURE = "Does not hold: {words} ({code})"
+METHOD = "How this answer was made"
+METHOD_VERSIONS = "Versions"
+METHOD_ROWS = {
+    "checkpoint": "Checkpoint", "paper": "Method", "weights": "Weights", "commit": "Trained at commit",
+    "window": "Windows", "bands": "Bands", "spans": "Spans", "training": "Training data", "measured": "Measured",
+}
+WEIGHTS = {True: "demonstration weights", False: "released weights"}
+WINDOW = "{window} s, every {hop} s"
+POINTS = "some signs from {suspicious}, strong signs from {manipulated}"
+HYSTERESIS = "open at {segment_on}, close below {segment_off}; at least {min_segment_s} s, at least {min_gap_s} s apart"
+TRAINING = "{clips} clips, {hours} h"
+MEASURED = "AUC {auc}{interval} on {clips} clips that were kept out of training"
+INTERVAL = " (95 % interval {low} to {high})"
+TIMINGS_CAPTION = "Seconds that each step took"
+LIMITS = "What was not checked"
+LIMIT_PART = "{part}: {reason}."
+LIMIT_DETECTORS = "Detectors that were not run: {names}."
+LIMIT_PROBE = "Whether the answer holds on altered copies of the clip."
+LIMIT_PROVENANCE = "Where the file comes from, its editing history and Content Credentials."
+LIMITS_ALWAYS = (
+    "Who speaks, what is said, and whether the clip is shown in its true context.",
+    "Scenes without a face, and everything in the frame outside the face.",
+)
+JSON = "The same answer for programs"
+JSON_NOTE = "This file holds the whole answer as JSON, in its element “telltale-answer”."
+JSON_DOWNLOAD = "Save the answer (JSON)"
