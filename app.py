@@ -13,9 +13,10 @@ from starlette.middleware import Middleware
 
 from detectors import available
 from media import forget_file
-from ui import texts
+from ui import batch, texts
+from ui import detectors as detectors_tab
 from ui.analyse import INFERENCE, analyse_panel
-from ui.api import add_endpoint
+from ui.api import add_endpoints
 from ui.demos import FOLDER as DEMO_FOLDER
 from ui.holds import Holds, UploadWatch, private_folder
 from ui.markup import escape
@@ -34,8 +35,15 @@ def create_app() -> gr.Blocks:
         gr.HTML(
             f'<header class="tt-header"><h1>{escape(texts.TITLE)}</h1><p>{escape(texts.TAGLINE)}</p></header>'
         )
-        analyse_panel(cards, holds)
-        add_endpoint(cards, holds, **INFERENCE)
+        histories = batch.Histories()
+        with gr.Tabs(elem_id="pages"):
+            with gr.Tab(texts.TAB_ANALYSE):
+                analyse_panel(cards, holds, histories)
+            with gr.Tab(batch.TAB, id="many") as many:
+                batch.build(cards, holds, histories, many, **INFERENCE)
+            with gr.Tab(detectors_tab.TAB):
+                detectors_tab.build(cards)
+        add_endpoints(cards, holds, **INFERENCE)
     app.queue(max_size=20, default_concurrency_limit=1)
     app.holds = holds
     return app
@@ -50,7 +58,7 @@ def launch(app: gr.Blocks, host: str, port: int | None, browser: bool = False) -
         prevent_thread_lock=True,
         quiet=True,
         theme=theme(),
-        css_paths=CSS_FILE,
+        css_paths=[CSS_FILE, CSS_FILE.with_name("compare.css"), CSS_FILE.with_name("batch.css")],
         max_file_size="100mb",
         enable_monitoring=False,
         strict_cors=True,

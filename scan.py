@@ -19,6 +19,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from detectors import BUILDERS, CheckpointError, analyse, available, check_known, resolve_device
+from explain.report import write_report
 
 SUFFIXES = {".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".3gp", ".mpg", ".mpeg", ".ts", ".flv", ".wmv",
             ".wav", ".mp3", ".m4a", ".aac", ".flac", ".ogg", ".opus", ".amr"}
@@ -41,9 +42,9 @@ def find_clips(arguments: Iterable[str]) -> list[Path]:
     return list(dict.fromkeys(clips))
 
 
-def answers(clips: list[Path], detectors: list[str], device: str, jobs: int) -> Iterator[dict]:
+def answers(clips: list[Path], detectors: list[str], device: str, jobs: int, probe: bool = False) -> Iterator[dict]:
     """One answer per clip, in the order of the clips."""
-    work = partial(analyse, detectors=detectors, device=device)
+    work = partial(analyse, detectors=detectors, device=device, probe=probe)
     if jobs == 1:
         yield from map(work, clips)
         return
@@ -57,11 +58,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("clips", nargs="+", metavar="CLIP", help="a video or sound file, a folder, or a glob")
     parser.add_argument("--detectors", default="all", help=f"all, or a list with commas of: {', '.join(BUILDERS)}")
     parser.add_argument("--json", type=Path, metavar="OUT.jsonl", help="write there instead of standard output")
+    parser.add_argument("--report", type=Path, metavar="DIR", help="also write a report of each clip there, as HTML")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--probe", action="store_true",
+                        help="also try cheap copies of each clip; a verdict that they turn is lowered")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="clips at the same time (default: 1)")
     args = parser.parse_args(argv)
-    shipped = list(available())
-    chosen = shipped if args.detectors == "all" else [name.strip() for name in args.detectors.split(",")]
+    cards = available()
+    chosen = list(cards) if args.detectors == "all" else [name.strip() for name in args.detectors.split(",")]
     if args.jobs < 1:
         parser.error("--jobs takes 1 or more")
     try:
@@ -79,11 +83,18 @@ def main(argv: list[str] | None = None) -> int:
         out = open(args.json, "w", encoding="utf-8") if args.json else sys.stdout  # noqa: SIM115 (may be stdout)
     except OSError as error:
         parser.error(f"{args.json} cannot be written: {error.strerror}")
+    if args.report:
+        try:
+            args.report.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            parser.error(f"{args.report} cannot be written: {error.strerror}")
     try:
-        results = answers(clips, chosen, args.device, min(args.jobs, len(clips)))
+        results = answers(clips, chosen, args.device, min(args.jobs, len(clips)), args.probe)
         for answer in tqdm(results, total=len(clips), unit="clip", disable=len(clips) == 1, file=sys.stderr):
             unread += "error" in answer
             print(json.dumps(answer), file=out, flush=True)
+            if args.report:
+                write_report(answer, args.report, cards)
     except CheckpointError as error:
         print(f"scan.py: {error}", file=sys.stderr)
         return 2

@@ -32,6 +32,13 @@ def test_a_clip_is_one_line_with_the_same_numbers_as_the_call(folder, capsys):
     assert line == json.loads(json.dumps(called))
 
 
+def test_probe_adds_what_copies_say_and_decides_the_verdict(folder, capsys):
+    assert scan.main([str(folder / "deep"), "--detectors", "ss_avd", "--probe"]) == 0
+    (line,) = lines(capsys)
+    assert {v["id"] for v in line["probe"]["variants"] if v["not_tried"] is None} == {"sound_16k"}
+    assert line["verdict"] == line["probe"]["verdict"] == line["probe"]["consensus"]["verdict"]
+
+
 def test_folders_and_globs_give_their_media_files(folder, capsys):
     assert scan.main([str(folder)]) == 0
     assert [line["clip"] for line in lines(capsys)] == ["bars.mp4", "speech.ogg"]
@@ -49,8 +56,11 @@ def test_an_unreadable_clip_is_a_line_and_status_3_and_the_others_are_answered(f
 
 def test_json_goes_to_a_file_and_two_jobs_keep_the_order(folder, capsys):
     out = folder / "out.jsonl"
-    assert scan.main([str(folder / "deep"), str(folder / "bars.mp4"), "--json", str(out), "--jobs", "2"]) == 0
+    reports = folder / "reports"
+    assert scan.main([str(folder / "deep"), str(folder / "bars.mp4"), "--json", str(out), "--jobs", "2",
+                      "--detectors", "ss_avd", "--report", str(reports)]) == 0
     assert capsys.readouterr().out == ""
+    assert len(list(reports.glob("*.html"))) == 2
     assert [json.loads(line)["clip"] for line in out.read_text().splitlines()] == ["speech.ogg", "bars.mp4"]
 
 

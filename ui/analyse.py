@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import gradio as gr
 import torch
 
+from ui import batch, compare, details, player, progress, quality, texts, timeline
 from ui import demos as demo_clips
-from ui import details, player, progress, texts, timeline
 from ui.figures import figure_alt, scores_figure
 from ui.holds import Holds
 from ui.markup import escape
+from ui.probe import ProbePanel, offered
 from ui.scoring import Run
 from ui.verdict import verdict_html
 
@@ -45,12 +47,46 @@ SHOW_INPUT = _SCROLL % "#input-column"
 LIGHT = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
-def analyse_panel(cards: dict[str, dict], holds: Holds) -> None:
+class Runs:
+    """The runs of all sessions. Each press of a button draws a ticket, so that Stop also reaches a run that waits."""
+
+    def __init__(self) -> None:
+        self._running: dict[str, Run] = {}
+        self._stopped: set[str] = set()
+
+    def draw(self, session: str) -> str:
+        return f"{session}:{uuid.uuid4().hex}"
+
+    @contextmanager
+    def under(self, ticket: str, run: Run) -> Iterator[None]:
+        """`run` can be stopped by its ticket in the meantime, and is at the end."""
+        self._running[ticket] = run
+        if ticket in self._stopped:
+            run.stop()
+        try:
+            yield
+        finally:
+            run.stop()  # also when the page was closed while a stage was running
+            self._running.pop(ticket, None)
+            self._stopped.discard(ticket)
+
+    def stop(self, ticket: str) -> None:
+        self._stopped.add(ticket)
+        if run := self._running.get(ticket):
+            run.stop()
+
+    def leave(self, session: str) -> None:
+        """Stops and forgets everything of a session."""
+        mine = f"{session}:"
+        for run in [r for t, r in self._running.items() if t.startswith(mine)]:
+            run.stop()
+        self._stopped.difference_update([t for t in self._stopped if t.startswith(mine)])
+
+
+def analyse_panel(cards: dict[str, dict], holds: Holds, histories: batch.Histories) -> None:
     """Builds the panel inside the current gr.Blocks. `cards`: detectors.available()."""
     demos = demo_clips.read_demos()
-    # Each press of Analyse draws a ticket, "session:number", so that Stop also reaches a run that still waits.
-    runs: dict[str, Run] = {}  # ticket -> its analysis
-    stopped: set[str] = set()  # tickets whose Stop was pressed
+    runs = Runs()
 
     with gr.Row(equal_height=False, elem_id="columns"):
         with gr.Column(scale=4, min_width=300, elem_id="input-column"):
@@ -106,6 +142,7 @@ def analyse_panel(cards: dict[str, dict], holds: Holds) -> None:
         with gr.Column(scale=8, min_width=320, elem_id="result-column"):
             welcome = gr.HTML(_welcome_html(), elem_id="welcome")
             verdict = gr.HTML("", elem_id="verdict")
+            probing = ProbePanel()
             with gr.Column(visible=False, elem_id="evidence") as evidence:
                 clip_player = gr.HTML("", js_on_load=player.JS, elem_id="player")
                 spans = gr.HTML("", js_on_load=timeline.JS, elem_id="timeline")
@@ -118,22 +155,26 @@ def analyse_panel(cards: dict[str, dict], holds: Holds) -> None:
                     with gr.Tab(texts.TAB_DETECTORS):
                         answers = gr.HTML("", elem_id="answers")
                     with gr.Tab(texts.TAB_FILE):
-                        file_facts = gr.HTML("", elem_id="file-facts")
+                        file_facts = gr.HTML("", js_on_load=quality.JS, elem_id="file-facts")
+                    with gr.Tab(compare.TAB):
+                        comparison = compare.build(cards, holds, runs, video, audio, kind, device, **INFERENCE)
             download = gr.HTML("", elem_id="download")
 
     picker = gr.HTML(demo_clips.demos_html(demos), js_on_load=demo_clips.JS, elem_id="demos")
 
-    shown = [welcome, verdict, evidence, clip_player, spans, alt, scores, table, answers, file_facts, download]
+    shown = [welcome, verdict, evidence, clip_player, spans, alt, scores, table, answers, file_facts, download,
+             comparison, *probing.components]
     buttons = [start, stop]
 
-    def begin(request: gr.Request):
-        """At once, before the queue: old answers go, Stop works."""
+    def begin(last: str, request: gr.Request):
+        """At once, before the queue: old answers go, a probe of the old clip ends, Stop works."""
+        runs.stop(last)
         return [
-            f"{request.session_hash}:{uuid.uuid4().hex}",
+            runs.draw(request.session_hash),
             progress.stages_html([], texts.WAITING),
             gr.Button(interactive=False),
             gr.Button(interactive=True),
-            *_nothing(shown),
+            *_nothing(),
         ]
 
     def work(
@@ -154,32 +195,26 @@ def analyse_panel(cards: dict[str, dict], holds: Holds) -> None:
             yield [progress.message_html(texts.UPLOAD_GONE, "problem"), *quiet]
             return
         holds.claim(request.session_hash, path)
-        run = runs[turn] = Run(path, [d for d in detectors if d in cards], on if on in devices else "auto")
-        if turn in stopped:
-            run.stop()
-        try:
+        on = on if on in devices else "auto"
+        run = Run(path, [d for d in detectors if d in cards], on)
+        with runs.under(turn, run):
             for _ in run.stages():
                 yield [progress.stages_html(run.done, run.now), *quiet]
-        finally:
-            run.stop()  # also when the page was closed while a stage was running
-            runs.pop(turn, None)
-            stopped.discard(turn)
         if run.fault is not None:
             sentence = texts.CRASHED.format(kind=Path(path).suffix or "?")
             yield [progress.message_html(sentence, "problem"), *quiet]
         elif run.result is None:
             yield [progress.message_html(texts.STOPPED), *quiet]
         else:
-            answer = _answer(run.result, cards, path, demo_clips.planted(run.result, demos))
+            histories.record(request.session_hash, run.result)
+            answer = _answer(run.result, cards, path, on, demo_clips.planted(run.result, demos))
             yield [progress.finished_html(run.done, run.seconds), *answer]
 
     def end():
         return [gr.Button(interactive=True), gr.Button(interactive=False)]
 
     def halt(turn: str):
-        stopped.add(turn)
-        if run := runs.get(turn):
-            run.stop()
+        runs.stop(turn)
         return [progress.message_html(texts.STOPPED), *end()]
 
     def pick(event: gr.EventData):
@@ -200,12 +235,14 @@ def analyse_panel(cards: dict[str, dict], holds: Holds) -> None:
     def leave(request: gr.Request) -> None:
         """The page was closed: nothing of the session stays."""
         session = request.session_hash
-        for turn in [t for t in runs if t.startswith(f"{session}:")]:
-            runs[turn].stop()
-        stopped.difference_update([t for t in stopped if t.startswith(f"{session}:")])
+        runs.leave(session)
         holds.release(session)
 
-    working = start.click(begin, None, [ticket, status, *buttons, *shown], trigger_mode="once", **LIGHT).then(
+    def probed(result: dict) -> list:
+        return [verdict_html(result, cards), details.detectors_html(result, cards), _downloads(result, cards),
+                compare.comparison_html(result, cards)]
+
+    working = start.click(begin, ticket, [ticket, status, *buttons, *shown], trigger_mode="once", **LIGHT).then(
         work,
         [video, audio, kind, chosen, device, ticket],
         [status, *shown],
@@ -216,6 +253,7 @@ def analyse_panel(cards: dict[str, dict], holds: Holds) -> None:
     working.then(end, None, buttons, js=SHOW_VERDICT, **LIGHT)
     # No `cancels`: it would race with the last stage on its way to the page. The run ends itself at once.
     stop.click(halt, ticket, [status, *buttons], **LIGHT)
+    probing.connect(runs, ticket, cards, [verdict, answers, download, comparison], probed, INFERENCE, LIGHT)
     picker.pick(pick, None, [video, audio, tabs, kind, status], js=SHOW_INPUT, **LIGHT)
     video_tab.select(lambda: "video", None, kind, **LIGHT)
     audio_tab.select(lambda: "audio", None, kind, **LIGHT)
@@ -224,13 +262,13 @@ def analyse_panel(cards: dict[str, dict], holds: Holds) -> None:
     gr.context.Context.root_block.unload(leave)
 
 
-def _nothing(shown: list) -> list:
+def _nothing() -> list:
     """Empty values for every result component; the welcome text stays hidden from the first run on."""
     pending = f'<p class="tt-card tt-pending">{escape(texts.PENDING)}</p>'
-    return [gr.HTML(visible=False), pending, gr.Column(visible=False), "", "", "", None, *[""] * (len(shown) - 7)]
+    return [gr.HTML(visible=False), pending, gr.Column(visible=False), "", "", "", None, *[""] * 5, *offered(None)]
 
 
-def _answer(result: dict, cards: dict[str, dict], path: str, planted: dict | None) -> list:
+def _answer(result: dict, cards: dict[str, dict], path: str, device: str, planted: dict | None) -> list:
     """Values of every result component for one result object."""
     judged = bool(result.get("detectors")) and not result.get("error")
     return [
@@ -243,9 +281,15 @@ def _answer(result: dict, cards: dict[str, dict], path: str, planted: dict | Non
         scores_figure(result, cards) if judged else None,
         details.segments_html(result, cards),
         details.detectors_html(result, cards),
-        details.file_html(result),
-        details.download_html(result),
+        quality.panel_html(result, cards),
+        _downloads(result, cards),
+        compare.comparison_html(result, cards),
+        *offered(result, path, device),
     ]
+
+
+def _downloads(result: dict, cards: dict[str, dict]) -> str:
+    return batch.report_link(result, cards) + details.download_html(result)
 
 
 def _welcome_html() -> str:

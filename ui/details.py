@@ -40,7 +40,7 @@ def detectors_html(result: dict, cards: dict[str, dict]) -> str:
         rows.append(
             (
                 escape(detector_name(detector, cards)),
-                escape(texts.VERDICTS[answer["verdict"]][0]),
+                escape(_verdict(detector, answer, result)),
                 *(_score(answer.get(k)) for k in ("score", "video", "audio", "sync")),
                 f"<code>{escape(str(answer.get('checkpoint', ''))[:19])}</code>",
             )
@@ -49,32 +49,39 @@ def detectors_html(result: dict, cards: dict[str, dict]) -> str:
 
 
 def file_html(result: dict) -> str:
-    """Facts of the file and the hash of the received bytes."""
+    """Facts of the file, and the hash of the received bytes with a button that copies it (quality.JS)."""
     media = result.get("media") or {}
-    facts = {
-        "clip": result.get("clip"),
-        "sha256": result.get("sha256"),
-        "duration_s": result.get("duration_s") and f"{clock(result['duration_s'])} ({result['duration_s']:.2f} s)",
-        "container": media.get("container"),
-        "picture": _picture(media),
-        "sound": _sound(media),
-        "faces": "; ".join(
-            f"{f['track'] + 1}: {clock(f['start_s'])} to {clock(f['end_s'])}, {f['face_px']:.0f} px wide"
-            for f in media.get("faces") or []
-        ),
-        "speech": ", ".join(f"{clock(a)} to {clock(b)}" for a, b in media.get("speech_s") or []),
-        "telltale": result.get("telltale"),
-    }
+    duration_s, sha256 = result.get("duration_s"), result.get("sha256")
+    faces = "; ".join(
+        f"{f['track'] + 1}: {clock(f['start_s'])} to {clock(f['end_s'])}, {f['face_px']:.0f} px wide"
+        for f in media.get("faces") or []
+    )
+    speech = ", ".join(f"{clock(a)} to {clock(b)}" for a, b in media.get("speech_s") or [])
+    names = texts.FILE_ROWS
     rows = [
-        (
-            escape(texts.FILE_ROWS[key]),
-            f"<code>{escape(value)}</code>" if key == "sha256" else escape(value),
-        )
-        for key, value in facts.items()
-        if value
+        (names["clip"], escape(result.get("clip") or "")),
+        (names["sha256"], _hash(sha256) if sha256 else ""),
+        (names["duration_s"], f"{clock(duration_s)} ({duration_s:.2f} s)" if duration_s else ""),
+        *((escape(name), escape(value)) for name, value in _facts(result).items()),
+        (names["faces"], faces),
+        (names["speech"], speech),
+        (names["telltale"], escape(result.get("telltale") or "")),
     ]
-    note = f'<p class="tt-hint">{escape(texts.FILE_HASH_NOTE)}</p>' if result.get("sha256") else ""
-    return table(texts.FILE_CAPTION, (), rows, row_headers=True) + note
+    note = f'<p class="tt-hint">{escape(texts.FILE_HASH_NOTE)}</p>' if sha256 else ""
+    return table(texts.FILE_CAPTION, (), [row for row in rows if row[1]], row_headers=True) + note
+
+
+def _facts(result: dict) -> dict[str, str]:
+    """Of container and codecs, in words (not escaped); none of a file that could not be read."""
+    return result["provenance"]["facts"] if result.get("provenance") else {}
+
+
+def _hash(sha256: str) -> str:
+    return (
+        f'<code>{escape(sha256)}</code> <button type="button" class="tt-jump" data-copy="{escape(sha256)}" '
+        f'data-copied="{escape(texts.COPIED)}" aria-label="{escape(texts.COPY_LABEL)}">{escape(texts.COPY)}</button> '
+        '<span role="status"></span>'
+    )
 
 
 def download_html(result: dict) -> str:
@@ -87,29 +94,15 @@ def download_html(result: dict) -> str:
     )
 
 
+def _verdict(detector: str, answer: dict, result: dict) -> str:
+    """In words; where copies of the clip turned it, with what it was before."""
+    verdict = texts.VERDICTS[answer["verdict"]][0]
+    outcome = (result.get("probe") or {"detectors": {}})["detectors"].get(detector)
+    if outcome is None or outcome["verdict_before"] == outcome["verdict"]:
+        return verdict
+    before = texts.VERDICTS[outcome["verdict_before"]][0].lower()
+    return texts.DETECTOR_BEFORE.format(verdict=verdict, before=before)
+
+
 def _score(value: float | None) -> str:
     return escape(texts.NOT_JUDGED) if value is None else f"{value:.2f}"
-
-
-def _picture(media: dict) -> str:
-    if not media.get("video_codec"):
-        return ""
-    parts = [str(media["video_codec"])]
-    if media.get("width_px"):
-        parts.append(f"{media['width_px']} × {media['height_px']} px")
-    if media.get("fps"):
-        parts.append(f"{media['fps']:.2f} frames/s" + (", variable" if media.get("variable_fps") else ""))
-    if media.get("rotation_deg"):
-        parts.append(f"turned by {media['rotation_deg']}°")
-    return ", ".join(parts)
-
-
-def _sound(media: dict) -> str:
-    if not media.get("audio_codec"):
-        return ""
-    parts = [str(media["audio_codec"])]
-    if media.get("audio_hz"):
-        parts.append(f"{media['audio_hz']} Hz")
-    if media.get("audio_channels"):
-        parts.append(f"{media['audio_channels']} channel" + ("s" if media["audio_channels"] != 1 else ""))
-    return ", ".join(parts)

@@ -93,6 +93,19 @@ BAND_ALT = (
     "percent: some signs. From {manipulated} percent: strong signs. This clip: {percent} percent."
 )
 AGREEMENT = "{agree} of {of} detectors give this answer."
+LOWERED = {
+    "SUSPICIOUS": "The clip itself shows strong signs, but cheap copies of the same recording get another answer. A "
+    "strong answer that another copy turns is not one to rely on.",
+    "CANNOT_EVALUATE": "The clip itself has a score, but cheap copies of the same recording get another answer or "
+    "cannot be judged. An answer that another copy turns is not one to rely on.",
+}
+LOWERED_BEFORE = "Before the copies were tried, the answer was: {before}."
+SPREAD = "Estimated probability of manipulation: <strong>{lowest} to {highest} %</strong> over the clip and its copies"
+SPREAD_ALT = (
+    "Scale from 0 to 100 percent. Below {suspicious} percent: no signs. From {suspicious} to {manipulated} "
+    "percent: some signs. From {manipulated} percent: strong signs. The clip and its copies: from {lowest} to "
+    "{highest} percent, the clip itself {percent} percent."
+)
 PROVISIONAL_BADGE = "Provisional weights"
 PROVISIONAL = (
     "Trained on little data so far: on people it had not seen it was often wrong, most of all about the picture. "
@@ -114,7 +127,8 @@ REASONS_HEADING_NONE = "Why, and what you can do"
 NOT_CHECKED_HEADING = "What was not checked"
 NOT_CHECKED_ALWAYS = (
     "Who speaks, what is said, and whether the clip is shown in its true context.",
-    "Where the file comes from, its editing history and Content Credentials.",
+    "Where the file comes from. Its traces of editing and Content Credentials are told under “Quality and file”, and "
+    "do not count in this answer.",
     "Scenes without a face, and everything in the frame outside the face.",
 )
 NOT_CHECKED_PART = "{part}: {reason}."
@@ -151,8 +165,9 @@ PLANTED_SPAN = "{part} from {start} to {end} s"
 # Tabs
 TAB_SCORES = "Scores"
 TAB_SEGMENTS = "Spans"
-TAB_DETECTORS = "Detectors"
-TAB_FILE = "File"
+TAB_ANALYSE = "One clip"
+TAB_DETECTORS = "Each detector"
+TAB_FILE = "Quality and file"
 FIGURE_X = "seconds"
 FIGURE_Y = "score (1 = manipulated)"
 FIGURE_ALT = "Score of each window over the clip's {duration} s. {parts}"
@@ -165,19 +180,20 @@ TABLE_HEADERS = ("From", "To", "Part", "Score", "Detector")
 TABLE_EMPTY = "No span is marked."
 DETECTOR_HEADERS = ("Detector", "Verdict", "Whole", "Picture", "Sound", "Lip-sync", "Weights")
 DETECTOR_CAPTION = "Each detector's own answer. Scores are estimated probabilities of manipulation, 0 to 1."
+DETECTOR_BEFORE = "{verdict} (before the copies were tried: {before})"
 FILE_CAPTION = "Facts of the file as it was received"
 FILE_ROWS = {
     "clip": "Name",
     "sha256": "SHA-256",
     "duration_s": "Duration",
-    "container": "Container",
-    "picture": "Picture",
-    "sound": "Sound",
     "faces": "Faces",
     "speech": "Speech",
     "telltale": "Telltale version",
 }
 FILE_HASH_NOTE = "The hash is of the bytes that you gave, before anything touched them."
+COPY = "Copy"
+COPY_LABEL = "Copy the SHA-256"
+COPIED = "Copied"
 DOWNLOAD_JSON = "Download the result (JSON)"
 
 # API

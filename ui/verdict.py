@@ -13,6 +13,8 @@ def verdict_html(result: dict, cards: dict[str, dict]) -> str:
     heading, meaning = texts.VERDICTS[verdict]
     if result.get("error"):
         meaning = ""  # the one finding says it all
+    elif was_lowered(result):
+        meaning = texts.LOWERED[verdict]
     parts = [
         f'<section class="tt-card tt-verdict tt-{verdict.lower()}" aria-labelledby="tt-verdict-heading">',
         _badge(result),
@@ -25,6 +27,12 @@ def verdict_html(result: dict, cards: dict[str, dict]) -> str:
         "</section>",
     ]
     return "".join(parts)
+
+
+def was_lowered(result: dict) -> bool:
+    """True where copies of the clip turned its verdict (detectors.probe)."""
+    probe = result.get("probe")
+    return bool(probe) and probe["verdict"] != probe["consensus"]["verdict_before"]
 
 
 def probability_words(score: float) -> str:
@@ -44,12 +52,33 @@ def _probability(result: dict) -> str:
     score = result.get("score")
     if score is None:
         return ""
+    if was_lowered(result):
+        return _lowered(result)
     sentence = texts.PROBABILITY.format(percent=percent(score), words=probability_words(score))
     consensus = result.get("consensus") or {}
     agreement = texts.AGREEMENT.format(**consensus) if consensus.get("of", 1) > 1 else ""
     return (
         f'<p class="tt-probability">{sentence} <span class="tt-muted">({texts.PROBABILITY_SCALE})</span>. '
-        f"{escape(agreement)}</p>{band_html(score, thresholds(result))}"
+        f"{escape(agreement)}</p>{band_html(score, thresholds(result))}{_held(result)}"
+    )
+
+
+def _held(result: dict) -> str:
+    """What the probe says of an answer that stays as it is."""
+    probe = result.get("probe")
+    return f'<p class="tt-held">{escape(probe["summary"])}</p>' if probe else ""
+
+
+def _lowered(result: dict) -> str:
+    """Why the verdict was lowered, in the place of a probability that nobody should rely on."""
+    outcome = result["probe"]["consensus"]
+    why = "".join(f"<li><p>{escape(outcome['sentences'][v])}</p></li>" for v in (*outcome["flips"], *outcome["lost"]))
+    before = texts.LOWERED_BEFORE.format(before=texts.VERDICTS[outcome["verdict_before"]][0].lower())
+    spread = texts.SPREAD.format(lowest=percent(outcome["lowest"]), highest=percent(outcome["highest"]))
+    return (
+        f"<p>{escape(before)}</p><ul class='tt-reasons'>{why}</ul>"
+        f'<p class="tt-probability">{spread} <span class="tt-muted">({texts.PROBABILITY_SCALE})</span>.</p>'
+        f"{spread_html(outcome, thresholds(result))}"
     )
 
 
@@ -58,21 +87,42 @@ def band_html(score: float, points: dict | None) -> str:
     colour and pattern only repeat it."""
     if points is None:
         return ""
-    suspicious, manipulated = points["suspicious"] * 100, points["manipulated"] * 100
-    here = percent(score)
-    edges = (0, suspicious, manipulated, 100)
-    alt = texts.BAND_ALT.format(suspicious=round(suspicious), manipulated=round(manipulated), percent=here)
+    alt = texts.BAND_ALT.format(**_in_percent(points), percent=percent(score))
+    return _scale(points, alt, _pointer(score))
+
+
+def spread_html(outcome: dict, points: dict | None) -> str:
+    """The same scale with the span from the lowest to the highest score of the clip and its copies; "" where there are
+    none. outcome: of detectors.probe, as JSON."""
+    lowest, highest, score = outcome["lowest"], outcome["highest"], outcome["clip"]["score"]
+    if points is None or score is None:
+        return ""
+    alt = texts.SPREAD_ALT.format(**_in_percent(points), lowest=percent(lowest), highest=percent(highest),
+                                  percent=percent(score))
+    bar = f'<span class="tt-spread" style="left:{lowest * 100:.2f}%;width:{(highest - lowest) * 100:.2f}%"></span>'
+    return _scale(points, alt, bar + _pointer(score))
+
+
+def _in_percent(points: dict) -> dict[str, int]:
+    return {name: round(points[name] * 100) for name in ("suspicious", "manipulated")}
+
+
+def _pointer(score: float) -> str:
+    flip = " tt-flip" if score > 0.75 else ""  # the number stays inside the card
+    return f'<span class="tt-pointer{flip}" style="left:{score * 100:.2f}%"><b>{percent(score)} %</b></span>'
+
+
+def _scale(points: dict, alt: str, mark: str) -> str:
+    edges = (0, points["suspicious"] * 100, points["manipulated"] * 100, 100)
     bands = "".join(
         f'<span class="tt-band tt-band-{k}" style="width:{edges[k + 1] - edges[k]:.2f}%">'
         f"<span>{escape(label)}</span></span>"
         for k, label in enumerate(texts.BAND_LABELS)
     )
-    flip = " tt-flip" if score > 0.75 else ""  # the number stays inside the card
     marks = "".join(f'<span class="tt-edge" style="left:{e:.2f}%">{round(e)}</span>' for e in edges)
     return (
         f'<div class="tt-scale" role="img" aria-label="{escape(alt)}">'
-        f'<span class="tt-pointer{flip}" style="left:{score * 100:.2f}%"><b>{here} %</b></span>'
-        f'<div class="tt-bands">{bands}</div><div class="tt-edges">{marks}</div></div>'
+        f'{mark}<div class="tt-bands">{bands}</div><div class="tt-edges">{marks}</div></div>'
     )
 
 

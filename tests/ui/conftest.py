@@ -65,7 +65,32 @@ RESULT = {
         "audio_channels": 2,
         "faces": [{"track": 0, "start_s": 0.0, "end_s": 9.8, "face_px": 120}],
         "speech_s": [[0.4, 4.2]],
-        "measures": {},
+        "measures": {
+            "duration_s": 10.0,
+            "faces": 1,
+            "face_px": 120.0,
+            "face_coverage": 0.98,
+            "face_light": 131.0,
+            "face_sharpness": 9.0,
+            "level_dbfs": -21.0,
+            "speech_s": 3.8,
+            "speech_ratio": 0.38,
+        },
+    },
+    "provenance": {
+        "sha256": "ab" * 32,
+        "facts": {"Size": "1,234 bytes", "Container": "mov,mp4", "Picture": "h264, 1280 × 720", "Tag date": "2026"},
+        "traces": [
+            {"code": "EDITOR_NAMED", "message": "The file names the editing program “X”.",
+             "means": "It was exported from that program.", "does_not_prove": "Cutting is an edit too."}
+        ],
+        "credentials": {
+            "state": "intact", "message": "The Content Credentials are intact.", "limit": "Not that it is true.",
+            "signer_trusted": "unknown", "signer": "A camera maker", "signed_at": "2026-01-02", "generator": "Cam 1",
+            "actions": ["created, captured by a camera"], "ingredients": ["made from “a.jpg”, without credentials"],
+            "failures": [],
+        },
+        "not_checked": ["The file was too large to look at all its timestamps."],
     },
     "telltale": "0.1.0",
     "timings_s": {},
@@ -88,6 +113,7 @@ ERROR = {
     "detectors": {},
     "consensus": {},
     "media": {},
+    "provenance": None,
 }
 
 

@@ -1,12 +1,15 @@
-"""The endpoint /analyse, called as people call it."""
+"""The endpoints /analyse and /list_detectors, called as people call them."""
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import gradio as gr
 import httpx
 import pytest
 from gradio_client import Client, handle_file
@@ -14,6 +17,7 @@ from gradio_client.exceptions import AppError
 
 from detectors import analyse, available
 from ui import texts
+from ui.api import chosen, describe, uploaded_path
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -56,17 +60,69 @@ def test_unreadable_file_is_an_answer(client, served_app, tmp_path):
     assert kept(served_app) == []
 
 
-@pytest.mark.parametrize("path", ["/etc/hostname", "http://127.0.0.1:1/clip.mp4", ""])
-def test_only_uploaded_files_are_read(served_app, path):
-    body = {"data": [{"path": path, "meta": {"_type": "gradio.FileData"}}, None]}
+@pytest.mark.parametrize("file", [
+    *({"path": path, "meta": {"_type": "gradio.FileData"}}
+      for path in ("/etc/hostname", "http://127.0.0.1:1/clip.mp4", "")),
+    "/etc/hostname", ["/etc/hostname"], 3, None,
+])
+def test_only_uploaded_files_are_read(served_app, file):
+    body = {"data": [file, None]}
     address = f"{served_app[0]}/gradio_api/call/analyse"
     event = httpx.post(address, json=body).json()["event_id"]
     answer = httpx.get(f"{address}/{event}", timeout=60).text
-    assert "event: error" in answer and "hostname" not in answer.replace(path, "")
+    hostname = Path("/etc/hostname").read_text().strip() if Path("/etc/hostname").is_file() else ""
+    assert "event: error" in answer and not (hostname and hostname in answer)
 
 
-def test_the_endpoint_is_the_only_public_one(client):
-    assert list(client.view_api(return_format="dict", print_info=False)["named_endpoints"]) == ["/analyse"]
+def test_these_endpoints_are_the_only_public_ones_and_say_what_they_take(client):
+    endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    assert list(endpoints) == ["/analyse", "/list_detectors"]
+    assert [p["parameter_name"] for p in endpoints["/analyse"]["parameters"]] == ["file", "detectors"]
+    assert endpoints["/list_detectors"]["parameters"] == []
+    schema = httpx.get(f"{client.src.rstrip('/')}/gradio_api/openapi.json", timeout=60).text
+    assert "Look for signs of manipulation in one clip" in schema
+
+
+def test_the_detectors_are_listed_with_what_they_are_worth(client):
+    listed = client.predict(api_name="/list_detectors")
+    assert listed == json.loads(json.dumps(describe(available()))) and [d["id"] for d in listed] == list(available())
+    for detector in listed:
+        assert re.fullmatch("sha256:[0-9a-f]{64}", detector["checkpoint"])
+        assert set(detector["sees"]) <= {"video", "audio"} and detector["sees"]
+
+
+def test_a_card_without_figures_is_listed_too():
+    (bare,) = describe({"nobody": {}})
+    assert bare["id"] == bare["name"] == "nobody"
+    assert bare["measured"] is bare["checkpoint"] is bare["thresholds"] is None and bare["sees"] == []
+
+
+CARDS = {"one": {}, "two": {}}
+
+
+@pytest.mark.parametrize(("given", "run"), [
+    (None, ["one", "two"]), ([], ["one", "two"]), (["two"], ["two"]), (["two", "two"], ["two"]),
+])
+def test_choices_of_detectors(given, run):
+    assert chosen(given, CARDS) == run
+
+
+@pytest.mark.parametrize("given", ["one", 3, {"one": 1}, [["one"]], [None], ["one", 2], True])
+def test_what_is_no_list_of_ids_is_refused_with_the_choices(given):
+    with pytest.raises(gr.Error, match="Choose from: one, two."):
+        chosen(given, CARDS)
+
+
+def test_unknown_ids_are_told_shortened():
+    with pytest.raises(gr.Error) as refusal:
+        chosen(["x" * 10_000, *(str(k) for k in range(100))], CARDS)
+    assert len(str(refusal.value)) < 300
+
+
+@pytest.mark.parametrize("file", [None, "", "/etc/hostname", ["/etc/hostname"], {}, {"path": None}, {"path": 3},
+                                  {"path": "a\0b"}, {"url": "http://x"}])
+def test_only_a_file_object_has_a_path(file):
+    assert uploaded_path(file) is None
 
 
 def test_the_call_in_the_readme_works_as_printed(served_app):
@@ -76,3 +132,15 @@ def test_the_call_in_the_readme_works_as_printed(served_app):
     assert done.returncode == 0, done.stderr
     verdict, score = done.stdout.split()[-2:]
     assert verdict in texts.VERDICTS and 0 <= float(score) <= 1
+
+
+@pytest.mark.skipif(not (shutil.which("curl") and shutil.which("bash")), reason="needs curl and bash")
+def test_the_curl_lines_in_the_readme_work_as_printed(served_app):
+    lines = re.search(r"```bash\n(APP=.*?)```", (ROOT / "README.md").read_text(), re.DOTALL).group(1)
+    lines = lines.replace("http://127.0.0.1:7860", served_app[0])
+    done = subprocess.run(["bash", "-c", lines], cwd=ROOT, capture_output=True, text=True, timeout=240)
+    event, data = done.stdout.strip().splitlines()[-2:]
+    assert event == "event: complete", done.stdout + done.stderr
+    (answer,) = json.loads(data.removeprefix("data: "))
+    assert answer["verdict"] in texts.VERDICTS and list(answer["detectors"]) == ["ss_avd"]
+    assert kept(served_app) == []

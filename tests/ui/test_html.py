@@ -70,8 +70,7 @@ def test_user_text_never_becomes_markup(result, cards, payload):
     clean = {name: Balanced(html) for name, html in every_html(result, cards).items()}
     result["clip"] = payload
     result["findings"][0]["message"] = payload
-    result["media"]["container"] = payload
-    result["media"]["video_codec"] = payload
+    result["provenance"]["facts"] = dict.fromkeys(result["provenance"]["facts"], payload)
     cards["ss_avd"]["name"] = payload
     result["detectors"]["ss_avd"]["checkpoint"] = payload
     for name, html in every_html(result, cards).items():
