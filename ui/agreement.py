@@ -11,8 +11,8 @@ from itertools import combinations
 import numpy as np
 
 from detectors.segments import STEP_S, score_curve
+from explain.answer import MODALITIES, detector_name, judged_windows, several_faces
 from ui import texts
-from ui.result import MODALITIES, detector_name, judged_windows, several_faces
 
 HEADS = ("score", *MODALITIES)
 HEAD_NAMES = {"score": "Whole clip", **texts.MODALITIES}

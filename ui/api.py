@@ -8,9 +8,9 @@ from pathlib import Path
 import gradio as gr
 
 from detectors.checkpoint import CHECKPOINTS, checkpoint_hash
+from explain.answer import detector_name
 from ui import texts
 from ui.holds import Holds
-from ui.result import detector_name
 from ui.scoring import analyse, log_fault
 
 NO_LIST = "detectors is a list of ids, or left out for all of them. Choose from: {choices}."

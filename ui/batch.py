@@ -14,12 +14,12 @@ from pathlib import Path
 
 import gradio as gr
 
-from explain.answer import strongest_modality
+from explain.answer import detector_name, segments, several_faces, strongest_modality
 from explain.report import report_html, report_name
 from ui import details, progress, texts
 from ui.holds import Holds
 from ui.markup import clock, escape, table
-from ui.result import detector_name, part_name, segments, several_faces
+from ui.result import part_name
 from ui.scoring import Run
 from ui.verdict import verdict_html
 

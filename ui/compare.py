@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import gradio as gr
 
+from explain.answer import MODALITIES, detector_name, gaps, judged_windows, several_faces, unbroken
 from ui import agreement, progress, texts, timeline
 from ui.agreement import HEAD_NAMES, HEADS, Pair, Stance
 from ui.holds import Holds
 from ui.markup import clock, escape, table
-from ui.result import MODALITIES, detector_name, judged_windows, part_name, several_faces, unbroken
+from ui.result import part_name
 from ui.scoring import Run
 from ui.verdict import probability_words
 
@@ -221,8 +222,8 @@ def lane_html(name: str, answer: dict, modality: str, track: int | None, duratio
               seeks: bool) -> str:
     """One detector's score of one part over the clip's seconds, with its marked spans: buttons where `seeks`."""
     windows = judged_windows(answer, modality, track)
-    gaps = "".join(f'<span class="tt-gap tt-hatched" style="{_place(a, b, duration)}"></span>'
-                   for a, b in timeline.gaps([(s, e) for s, e, _ in windows], duration))
+    unseen = "".join(f'<span class="tt-gap tt-hatched" style="{_place(a, b, duration)}"></span>'
+                     for a, b in gaps([(s, e) for s, e, _ in windows], duration))
     empty = "" if windows else f'<span class="tt-lane-none">{escape(texts.TIMELINE_LANE_NONE)}</span>'
     marked = "".join(
         _span(segment, name, part, duration, seeks)
@@ -234,7 +235,7 @@ def lane_html(name: str, answer: dict, modality: str, track: int | None, duratio
     return (
         f'<div class="tt-row"><span class="tt-lane-name">{escape(name)}</span>'
         f'<div class="tt-lane tt-lane-low tt-lane-{modality}"{length}>'
-        f'{gaps}{empty}{_curve(windows, duration, opens)}{marked}{_cursor(seeks)}</div></div>'
+        f'{unseen}{empty}{_curve(windows, duration, opens)}{marked}{_cursor(seeks)}</div></div>'
     )
 
 

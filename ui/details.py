@@ -6,9 +6,10 @@ import base64
 import json
 from pathlib import PurePath
 
+from explain.answer import detector_name, segments, several_faces
 from ui import texts
 from ui.markup import clock, escape, table
-from ui.result import detector_name, part_name, segments, several_faces
+from ui.result import part_name
 
 
 def segments_html(result: dict, cards: dict[str, dict]) -> str:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import gradio as gr
 
+from explain.answer import MODALITIES
 from ui import texts
 from ui.markup import escape, table
-from ui.result import MODALITIES
 
 TAB = "Detectors"
 HEADING = "The detectors and what is known of them"

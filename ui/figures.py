@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 
+from explain.answer import detector_name, judged_windows, lanes, several_faces, unbroken
 from ui import texts
-from ui.result import detector_name, judged_windows, lanes, part_name, several_faces, unbroken
+from ui.result import part_name
 
 HEIGHT_PX = 300
 # Okabe-Ito, at least 3:1 on the light and on the dark ground. Dashes and names repeat what colour says.

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 from urllib.parse import quote
 
+from explain.answer import segments, several_faces
 from ui import texts
 from ui.markup import escape
-from ui.result import part_name, segments, several_faces
+from ui.result import part_name
 
 # Captions are added as cues when the file's header is read; a format that the browser cannot play says so.
 # Media events do not bubble, hence the capturing listeners.

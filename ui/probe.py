@@ -10,12 +10,12 @@ import gradio as gr
 
 import detectors as core
 from detectors.probe import LIMIT_S
+from explain.answer import detector_name, thresholds, was_lowered
 from media.variants import VARIANTS
 from ui import progress, texts
 from ui.markup import clock, escape, table
-from ui.result import detector_name, thresholds
 from ui.scoring import Run, Stopped, log_fault, on_lent_gpu
-from ui.verdict import spread_html, was_lowered
+from ui.verdict import spread_html
 
 if TYPE_CHECKING:
     from ui.analyse import Runs

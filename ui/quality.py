@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from detectors.sync import MOST, NEAR, STEP_HZ
+from explain.answer import detector_name
 from media.quality import (
     DARKEST,
     LEAST_COVERAGE,
@@ -20,7 +21,6 @@ from media.quality import (
 )
 from ui.details import file_html
 from ui.markup import escape, table
-from ui.result import detector_name
 
 HEADING = "How good the clip is for judging"
 CAPTION = "What was measured. A value below its limit makes scores less certain, or impossible."

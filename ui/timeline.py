@@ -6,9 +6,10 @@ player and the cursor.
 
 from __future__ import annotations
 
+from explain.answer import MODALITIES, detector_name, gaps, judged_windows, lanes, several_faces, unbroken
 from ui import texts
 from ui.markup import clock, escape
-from ui.result import MODALITIES, detector_name, judged_windows, lanes, part_name, several_faces, unbroken
+from ui.result import part_name
 
 MAX_TICKS = 7  # each is a button with its time on it, on a phone too
 STEPS_S = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300)
@@ -81,18 +82,6 @@ def timeline_html(result: dict, cards: dict[str, dict], planted: dict | None = N
 def tick_step_s(duration: float) -> float:
     """The shortest round step that needs at most MAX_TICKS ticks after zero."""
     return next((s for s in STEPS_S if duration / s <= MAX_TICKS), STEPS_S[-1])
-
-
-def gaps(spans: list[tuple[float, float]], duration: float) -> list[tuple[float, float]]:
-    """What the spans leave uncovered of 0 to duration."""
-    uncovered, at = [], 0.0
-    for start, end in sorted(spans):
-        if start - at > 0.05:
-            uncovered.append((at, start))
-        at = max(at, end)
-    if duration - at > 0.05:
-        uncovered.append((at, duration))
-    return uncovered
 
 
 def _lane(result: dict, answer: dict, modality: str, track: int | None, planted: list) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from explain.answer import MODALITIES, detector_name, modality_scores, thresholds, was_lowered
 from ui import texts
 from ui.markup import escape, percent
-from ui.result import MODALITIES, detector_name, modality_scores, not_judged_reason, thresholds
+from ui.result import not_judged_reason
 
 
 def verdict_html(result: dict, cards: dict[str, dict]) -> str:
@@ -27,12 +28,6 @@ def verdict_html(result: dict, cards: dict[str, dict]) -> str:
         "</section>",
     ]
     return "".join(parts)
-
-
-def was_lowered(result: dict) -> bool:
-    """True where copies of the clip turned its verdict (detectors.probe)."""
-    probe = result.get("probe")
-    return bool(probe) and probe["verdict"] != probe["consensus"]["verdict_before"]
 
 
 def probability_words(score: float) -> str:

@@ -9,12 +9,12 @@ from html.parser import HTMLParser
 
 import pytest
 
+from explain.answer import gaps, judged_windows
 from ui import details, player, progress, texts
 from ui.demos import demos_html, planted, read_demos
 from ui.figures import HEIGHT_PX, figure_alt, scores_figure
 from ui.markup import clock, percent
-from ui.result import judged_windows
-from ui.timeline import MAX_TICKS, gaps, tick_step_s, timeline_html
+from ui.timeline import MAX_TICKS, tick_step_s, timeline_html
 from ui.verdict import band_html, probability_words, verdict_html
 
 PAYLOADS = (
