@@ -1,4 +1,20 @@
-"""Every English sentence of the app, in one place. Values are filled in with str.format; callers escape."""
+"""Every English sentence of the app, in one place; what the report says too lies in explain/words.py.
+
+Values are filled in with str.format; callers escape.
+"""
+
+from explain.words import (  # noqa: F401 (the report says these too)
+    AGREEMENT,
+    BAND_LABELS,
+    FILE_CAPTION,
+    LOWERED_BEFORE,
+    MODALITIES,
+    NOT_JUDGED,
+    NOT_JUDGED_NO_HEAD,
+    NOT_JUDGED_NO_WINDOW,
+    PROBABILITY_WORDS,
+    VERDICTS,
+)
 
 TITLE = "Telltale"
 TAGLINE = "Looks for signs that a clip of someone talking was manipulated, and shows where."
@@ -54,52 +70,19 @@ WELCOME_LIMIT = (
     "beside the source, the context and other checks."
 )
 
-# Verdicts: what it says, and what it means
-VERDICTS = {
-    "MANIPULATED": (
-        "Strong signs of manipulation",
-        "The chosen detectors find what they know from manipulated clips. Look at the marked spans yourself "
-        "before you rely on this.",
-    ),
-    "SUSPICIOUS": (
-        "Some signs of manipulation",
-        "There are signs, but not enough for a firm answer. Find the original or a better copy, and look at "
-        "the marked spans.",
-    ),
-    "NO_SIGNS": (
-        "No signs of manipulation found",
-        "This is not proof that the clip is genuine: a method that the detectors do not know leaves no signs "
-        "that they can see.",
-    ),
-    "CANNOT_EVALUATE": (
-        "This clip cannot be judged",
-        "There is no score, because any number would be a guess.",
-    ),
-}
+# Verdicts
 PROBABILITY = "Estimated probability of manipulation: <strong>{percent} %</strong>, {words}"
 PROBABILITY_SCALE = "0 = no signs, 100 = manipulated"
-PROBABILITY_WORDS = (  # below this probability, these words
-    (0.1, "very low"),
-    (0.3, "low"),
-    (0.45, "below even"),
-    (0.55, "about even"),
-    (0.7, "rather high"),
-    (0.9, "high"),
-    (1.01, "very high"),
-)
-BAND_LABELS = ("no signs", "some signs", "strong signs")
 BAND_ALT = (
     "Scale from 0 to 100 percent. Below {suspicious} percent: no signs. From {suspicious} to {manipulated} "
     "percent: some signs. From {manipulated} percent: strong signs. This clip: {percent} percent."
 )
-AGREEMENT = "{agree} of {of} detectors give this answer."
 LOWERED = {
     "SUSPICIOUS": "The clip itself shows strong signs, but cheap copies of the same recording get another answer. A "
     "strong answer that another copy turns is not one to rely on.",
     "CANNOT_EVALUATE": "The clip itself has a score, but cheap copies of the same recording get another answer or "
     "cannot be judged. An answer that another copy turns is not one to rely on.",
 }
-LOWERED_BEFORE = "Before the copies were tried, the answer was: {before}."
 SPREAD = "Estimated probability of manipulation: <strong>{lowest} to {highest} %</strong> over the clip and its copies"
 SPREAD_ALT = (
     "Scale from 0 to 100 percent. Below {suspicious} percent: no signs. From {suspicious} to {manipulated} "
@@ -112,15 +95,7 @@ PROVISIONAL = (
     "A demonstration, not evidence."
 )
 
-MODALITIES = {"video": "Picture", "audio": "Sound", "sync": "Lip-sync"}
 MODALITIES_HEADING = "Part by part"
-NOT_JUDGED = "not judged"
-NOT_JUDGED_NO_HEAD = {
-    "video": "no chosen detector judges the picture on its own",
-    "audio": "no chosen detector judges the sound on its own",
-    "sync": "no chosen detector judges whether lips and voice fit",
-}
-NOT_JUDGED_NO_WINDOW = "no part of the clip was long and clear enough"
 REASON_MISSING = "The detectors gave no score and no reason. Try another copy of the clip, and please report this."
 REASONS_HEADING = "What limits this answer"
 REASONS_HEADING_NONE = "Why, and what you can do"
@@ -181,7 +156,6 @@ TABLE_EMPTY = "No span is marked."
 DETECTOR_HEADERS = ("Detector", "Verdict", "Whole", "Picture", "Sound", "Lip-sync", "Weights")
 DETECTOR_CAPTION = "Each detector's own answer. Scores are estimated probabilities of manipulation, 0 to 1."
 DETECTOR_BEFORE = "{verdict} (before the copies were tried: {before})"
-FILE_CAPTION = "Facts of the file as it was received"
 FILE_ROWS = {
     "clip": "Name",
     "sha256": "SHA-256",
