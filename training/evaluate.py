@@ -48,7 +48,7 @@ from training.metrics import (
 )
 from training.sampling import Sample, read_samples
 from training.shards import read_index
-from training.shortcuts import _models
+from training.shortcuts import simple_models
 
 HEADS = {**{name: f"{name}_fake" for name in MODALITIES}, "score": "fake"}  # score of a Row -> its label
 VERDICTS = tuple(str(v) for v in Verdict)
@@ -275,7 +275,7 @@ def score_by_facts(facts: Sequence[dict[str, float]], fake: np.ndarray,
     x, asked_x = (np.array([[fact.get(name, np.nan) for name in names] for fact in part]) for part in (facts, asked))
     weight = np.where(fake == 1, 1 / (fake == 1).sum(), 1 / (fake == 0).sum())
     scores = {}
-    for name, model in _models().items():
+    for name, model in simple_models().items():
         last = {"logisticregression__sample_weight": weight} if name == "linear" else {"sample_weight": weight}
         scores[name] = model.fit(x, fake, **last).predict_proba(asked_x)[:, 1]
     return scores

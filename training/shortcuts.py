@@ -30,7 +30,8 @@ FOLDS = 5
 CLOSE = 0.05  # to 0.5
 
 
-def _models() -> dict[str, object]:
+def simple_models() -> dict[str, object]:
+    """Name -> an unfitted model, in scikit-learn's manner, that takes NaN for a fact that a clip lacks."""
     return {
         "linear": make_pipeline(SimpleImputer(), StandardScaler(), LogisticRegression(C=0.1, max_iter=2000)),
         "trees": HistGradientBoostingClassifier(max_iter=60, max_leaf_nodes=8, random_state=0),
@@ -42,11 +43,11 @@ def rank_by_facts(facts: list[dict[str, float]], fake: np.ndarray, groups: list[
     names = sorted(set.union(*(set(f) for f in facts)))
     x = np.array([[f.get(name, np.nan) for name in names] for f in facts])
     x = x[:, np.isfinite(x).any(axis=0)]
-    scores = {model: np.full(len(fake), np.nan) for model in _models()}
+    scores = {model: np.full(len(fake), np.nan) for model in simple_models()}
     for fit, held in StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0).split(x, fake, groups):
         if len(set(fake[fit])) < 2:
             continue
-        for name, model in _models().items():
+        for name, model in simple_models().items():
             weight = np.where(fake[fit] == 1, 1 / max((fake[fit] == 1).sum(), 1), 1 / max((fake[fit] == 0).sum(), 1))
             last = {"logisticregression__sample_weight": weight} if name == "linear" else {"sample_weight": weight}
             scores[name][held] = model.fit(x[fit], fake[fit], **last).predict_proba(x[held])[:, 1]
