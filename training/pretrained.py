@@ -15,6 +15,7 @@ import sys
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import TypeVar
 
 import timm
 import torch
@@ -22,6 +23,8 @@ from torch import Tensor, nn
 
 from detectors.checkpoint import CheckpointError, read_checkpoint, save_checkpoint
 from detectors.encoders import FaceEncoder, SpeechEncoder, to_half
+
+Encoder = TypeVar("Encoder", FaceEncoder, SpeechEncoder)
 
 
 @dataclass(frozen=True)
@@ -70,22 +73,36 @@ def published_encoders() -> tuple[FaceEncoder, SpeechEncoder]:
 
     Raises: MissingPackage.
     """
-    face, speech = FaceEncoder(), SpeechEncoder()
-    face.load_state_dict(to_half(face_state(load_lite0().state_dict())))
+    speech = SpeechEncoder()
     speech.load_state_dict(to_half(speech_state(_published(DISTILL_MOS)["model"])))
-    return face, speech
+    return published_face_encoder(), speech
+
+
+def published_face_encoder() -> FaceEncoder:
+    """As published_encoders has it. Raises: MissingPackage."""
+    face = FaceEncoder()
+    face.load_state_dict(to_half(face_state(load_lite0().state_dict())))
+    return face
 
 
 def load_encoders(folder: Path) -> tuple[FaceEncoder, SpeechEncoder]:
     """Both encoders from the files that this command wrote. Raises: CheckpointError."""
-    encoders = FaceEncoder(), SpeechEncoder()
-    for name, encoder in zip(FILES, encoders):
-        state, _ = read_checkpoint(folder / name)
-        try:
-            encoder.load_state_dict(state)
-        except RuntimeError as error:
-            raise CheckpointError(f"{name} does not hold the encoder: {error}") from error
-    return encoders
+    face, speech = (folder / name for name in FILES)
+    return _loaded(face, FaceEncoder()), _loaded(speech, SpeechEncoder())
+
+
+def load_face_encoder(path: Path) -> FaceEncoder:
+    """From the file of this command, or of a run of the lesson face_encoder. Raises: CheckpointError."""
+    return _loaded(path, FaceEncoder())
+
+
+def _loaded(path: Path, encoder: Encoder) -> Encoder:
+    state, _ = read_checkpoint(path)
+    try:
+        encoder.load_state_dict(state)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path.name} does not hold the encoder: {error}") from error
+    return encoder
 
 
 def face_state(lite0: dict[str, Tensor]) -> dict[str, Tensor]:

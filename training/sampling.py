@@ -216,27 +216,25 @@ class Pool:
         return group[rng.integers(len(group))]
 
 
-class Originals:
-    """The genuine samples that a fake is to be compared with: its group's, else those of its pair, the ones beside it
-    in the same folder first."""
+class Counterparts:
+    """The genuine sample that a fake is to be compared with: of its group, else of its pair, else any; those of the
+    same folder first, so that what a preparation does to its clips tells nothing."""
 
     def __init__(self, genuine: Iterable[Sample]) -> None:
-        self._of: dict[tuple, list[Sample]] = defaultdict(list)
+        known: dict[tuple, list[Sample]] = defaultdict(list)
         for sample in genuine:
             for key in self._keys(sample):
-                self._of[key].append(sample)
+                known[key].append(sample)
+        self._pools = {key: Pool(samples) for key, samples in known.items()}
 
-    def draw(self, fake: Sample, rng: np.random.Generator) -> Sample | None:
-        """None where it has none."""
-        for key in self._keys(fake):
-            if found := self._of.get(key):
-                return found[rng.integers(len(found))]
-        return None
+    def draw(self, fake: Sample, rng: np.random.Generator) -> Sample:
+        """Raises: ValueError where there is no genuine sample at all."""
+        return next((self._pools[key] for key in self._keys(fake) if key in self._pools), Pool([])).draw(rng)
 
     @staticmethod
     def _keys(sample: Sample) -> list[tuple]:
         pair = [("pair", sample.pair, sample.folder), ("pair", sample.pair)] if sample.pair else []
-        return [("group", sample.group, sample.folder), *pair]
+        return [("group", sample.group, sample.folder), *pair, ("any", sample.folder), ("any",)]
 
 
 def split_fold(samples: Sequence[Sample], folds: int, fold: int | None,

@@ -16,7 +16,7 @@ from training.datasets import Record
 from training.forge.footage import Truth
 from training.prepare import _line, _pack
 from training.sampling import (
-    Originals,
+    Counterparts,
     Pool,
     Sample,
     cut_evenly,
@@ -224,10 +224,10 @@ def test_a_fake_is_compared_with_its_own_group_before_its_pair(write_samples):
     same, pair, other, forged, published, alone = read_samples(write_samples(
         {**bare, "group": "a", "pair": "p"}, {**bare, "group": "b", "pair": "p"}, {**bare, "group": "c"},
         {**bare, "group": "a", "pair": "p"}, {**bare, "group": "f", "pair": "p"}, {**bare, "group": "g"}))
-    originals, rng = Originals([same, pair, other]), np.random.default_rng(0)
-    assert {originals.draw(forged, rng).key for _ in range(20)} == {same.key}
-    assert {originals.draw(published, rng).key for _ in range(20)} == {same.key, pair.key}
-    assert originals.draw(alone, rng) is None
+    counterparts, rng = Counterparts([same, pair, other]), np.random.default_rng(0)
+    assert {counterparts.draw(forged, rng).key for _ in range(20)} == {same.key}
+    assert {counterparts.draw(published, rng).key for _ in range(20)} == {same.key, pair.key}
+    assert {counterparts.draw(alone, rng).key for _ in range(50)} == {same.key, pair.key, other.key}
     assert same.shares_chain(forged) and not same.shares_chain(pair)
 
 
@@ -237,8 +237,21 @@ def test_the_same_clip_in_another_folder_went_through_another_chain(write_sample
     elsewhere = replace(here, folder=tmp_path / "elsewhere")
     assert not elsewhere.shares_chain(forged)
     rng = np.random.default_rng(0)
-    assert {Originals([elsewhere, here]).draw(forged, rng) for _ in range(20)} == {here}
-    assert Originals([elsewhere]).draw(forged, rng) == elsewhere  # better than a stranger
+    assert {Counterparts([elsewhere, here]).draw(forged, rng) for _ in range(20)} == {here}
+    stranger = replace(here, group="b", pair="q")
+    assert {Counterparts([elsewhere, stranger]).draw(forged, rng) for _ in range(20)} == {elsewhere}
+
+
+def test_a_fake_without_its_original_is_compared_within_its_folder(write_samples, tmp_path):
+    """Two folders are two preparations, and what one of them does to its clips must not tell its fakes."""
+    bare = {"faces": 0, "samples": 0}
+    here, fake = read_samples(write_samples({**bare, "group": "a"}, {**bare, "group": "b"}))
+    elsewhere = replace(here, folder=tmp_path / "elsewhere")
+    rng = np.random.default_rng(0)
+    assert {Counterparts([elsewhere, here]).draw(fake, rng) for _ in range(20)} == {here}
+    assert Counterparts([elsewhere]).draw(fake, rng) == elsewhere
+    with pytest.raises(ValueError, match="no sample"):
+        Counterparts([]).draw(fake, rng)
 
 
 # ---- folds and scores -------------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ from training.lessons import Batch, Lesson
 from training.lessons.ss_avd import PRESENT, Presence
 from training.pretrained import load_encoders, published_encoders
 from training.recipe import Recipe, Section
-from training.sampling import Originals, Pool, Sample
+from training.sampling import Counterparts, Pool, Sample
 from training.shards import unpack_pictures
 
 WHITENED_PAIRS = 256  # of each presence that batches have: the figures that features are whitened by come from these
@@ -355,7 +355,7 @@ class _Pools:
         for name, found in (("genuine", real), ("fake", fake)):
             if not found:
                 raise ValueError(f"there is no {name} window with {' and '.join(PRESENT[kind])} to learn from")
-        self._real, self._originals = Pool(real), Originals(real)
+        self._counterparts = Counterparts(real)
         self._forged, self._published = (Pool(s for s in fake if bool(s.forged) == made) for made in (True, False))
 
     def draw_pair(self, rng: np.random.Generator, forged_share: float) -> tuple[tuple[Sample, int], tuple[Sample, int]]:
@@ -365,7 +365,7 @@ class _Pools:
         if rng.random() >= forged_share:
             first, second = second, first
         fake = (first or second).draw(rng)
-        real = self._originals.draw(fake, rng) or self._real.draw(rng)
+        real = self._counterparts.draw(fake, rng)
         fake_start, starts = rng.choice(self._starts[fake.folder, fake.key]), self._starts[real.folder, real.key]
         same = real.group == fake.group and fake_start in starts
         return (real, int(fake_start if same else rng.choice(starts))), (fake, int(fake_start))

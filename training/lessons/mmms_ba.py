@@ -44,7 +44,7 @@ from training.lessons import Batch, Lesson
 from training.localization import true_spans
 from training.pretrained import load_encoders, published_encoders
 from training.recipe import Recipe, Section
-from training.sampling import Originals, Pool, Sample, draw_start
+from training.sampling import Counterparts, Pool, Sample, draw_start
 from training.shards import unpack_pictures
 
 FITTED_WINDOWS = 256  # from which the whitening is taken
@@ -130,8 +130,8 @@ class MMMSBALesson(Lesson):
                  "published": Pool(s for s in fakes if not s.forged and s.shows_face),
                  "sound": Pool(s for s in fakes if not s.forged and not s.shows_face)}
         self._fakes = [(pool, share) for kind, pool in kinds.items() if (share := getattr(part.shares, kind)) and pool]
-        self._genuine = {shown: Pool(s for s in genuine if s.shows_face == shown) for shown in (True, False)}
-        self._originals = Originals(genuine)
+        alike = {shown: [s for s in genuine if s.shows_face == shown] for shown in (True, False)}
+        self._counterparts = {shown: Counterparts(alike[shown] or genuine) for shown in alike}
         if not genuine or not self._fakes:
             raise ValueError(f"there is no {'fake' if genuine else 'genuine'} sample to learn from")
 
@@ -172,7 +172,7 @@ class MMMSBALesson(Lesson):
         for _ in range(_WINDOWS):
             pool = self._fakes[rng.choice(len(shares), p=shares / shares.sum())][0]
             fake = pool.draw(rng)
-            real = self._originals.draw(fake, rng) or self._draw_genuine(fake, rng)
+            real = self._counterparts[fake.shows_face].draw(fake, rng)  # one that shows a face, too, or none
             marked = [name for name, label in zip(MODALITIES, self._labels(fake)) if label == 1]
             fake_s = draw_start(fake, self.spec.window_s, rng, marked[rng.integers(len(marked))])
             real_s = fake_s if real.group == fake.group else draw_start(real, self.spec.window_s, rng)
@@ -182,10 +182,6 @@ class MMMSBALesson(Lesson):
                 windows = self._hide(windows, rng)
                 return tuple(window | self._targets(*moment, window) for window, moment in zip(windows, moments))
         raise ValueError(f"{_WINDOWS} pairs of clips were drawn, and none had a window that can be judged")
-
-    def _draw_genuine(self, fake: Sample, rng: np.random.Generator) -> Sample:
-        """With a face where the fake has one, and without where it has none, if there are such."""
-        return (self._genuine[fake.shows_face] or self._genuine[not fake.shows_face]).draw(rng)
 
     def _on_grid(self, start_s: float) -> float:
         return round(start_s / self.config.sequence_s) * self.config.sequence_s

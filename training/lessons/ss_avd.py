@@ -23,7 +23,7 @@ from training.imitate import Imitation
 from training.labels import labels_between
 from training.lessons import Batch, Lesson
 from training.recipe import Recipe, Section
-from training.sampling import Originals, Pool, Sample, cut_window, draw_start
+from training.sampling import Counterparts, Pool, Sample, cut_window, draw_start
 
 PRESENT = {"picture": ("video",), "sound": ("audio",), "both": ("video", "audio")}
 FOLLOWED = ("video", "audio", "imitation")  # losses that the log keeps
@@ -115,7 +115,7 @@ class SSAVDLesson(Lesson):
         rng = np.random.default_rng((self.recipe.seed, 1, step, pair))
         for _ in range(_CLIPS):
             fake = pools.draw_fake(rng, self.recipe.lesson.forged_share)
-            real = pools.originals.draw(fake, rng) or pools.real.draw(rng)
+            real = pools.counterparts.draw(fake, rng)
             marked = [name for name in PRESENT[kind] if getattr(fake, f"{name}_fake") == 1]
             modality = marked[rng.integers(len(marked))]
             moments_s = np.array([draw_start(fake, spec.window_s, rng, modality) for _ in range(_MOMENTS)])
@@ -188,7 +188,7 @@ class _Pools:
         for name, found in (("genuine", real), ("fake", fake)):
             if not found:
                 raise ValueError(f"there is no {name} sample with {' and '.join(PRESENT[kind])} to learn from")
-        self.real, self.originals = Pool(real), Originals(real)
+        self.real, self.counterparts = Pool(real), Counterparts(real)
         self._forged, self._published = (Pool(s for s in fake if bool(s.forged) == made) for made in (True, False))
 
     def draw_fake(self, rng: np.random.Generator, forged_share: float) -> Sample:
