@@ -1,6 +1,6 @@
 """Clips to shards: forged, put through one final chain with their originals, prepared as the app does it, written.
 
-    python -m training.prepare DATASET ROOT --out SHARDS [--versions 4] [--learnt DIR] [--jobs N] [--seed S]
+    python -m training.prepare DATASET ROOT --out SHARDS [--versions 4] [--files 'video/*'] [--learnt DIR] [--jobs N]
     python -m training.prepare DATASET ROOT --out SHARDS --as-is       (no forgeries, no chain: the clips themselves)
 
 Each genuine clip gives a group: itself and its forged versions, all through the same drawn chain, so that only the
@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
+from fnmatch import fnmatch
 from functools import lru_cache
 from pathlib import Path
 
@@ -40,6 +41,7 @@ from training.forge.chain import draw_chain, run_chain
 from training.forge.families import Materials, Version, draw_versions, gather, left_out_of
 from training.forge.footage import Footage, Span, Truth, Unsuitable
 from training.forge.landmarks import find_landmarks
+from training.forge.learnt import SHIPPED
 from training.forge.read import read_pieces
 from training.forge.sync import edges_to_cut
 from training.shards import REGION_PX, Packed, pack_pictures, write_shard
@@ -337,10 +339,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("root", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--split", action="append", help="only clips of this split; may be given several times")
+    parser.add_argument("--files", metavar="GLOB", help="only clips whose file below ROOT matches, as 'video/*'")
     parser.add_argument("--limit", type=int, help="the first N clips only")
     parser.add_argument("--versions", type=int, default=4, help="forgeries of each genuine clip (4)")
     parser.add_argument("--as-is", action="store_true", help="no forgeries and no chain: the clips themselves")
-    parser.add_argument("--learnt", type=Path, help="folder of generators that training.forge.learnt.train wrote")
+    parser.add_argument("--learnt", type=Path, default=SHIPPED, metavar="DIR",
+                        help="folder of generators that training.forge.learnt.train wrote (assets/generators)")
     parser.add_argument("--jobs", type=int, default=max(multiprocessing.cpu_count(), 1))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--engine", choices=list(ENGINES), default="local")
@@ -355,9 +359,10 @@ def main(argv: list[str] | None = None) -> int:
         records, dropped = split_identities(records, seed=args.seed, keep_groups=args.dataset != "fakeavceleb")
         print(f"No official split: made one without common people; {len(dropped)} clips would be in two and are left "
               "out.", file=sys.stderr)
-    records = [r for r in records if not args.split or r.split in args.split][: args.limit]
+    records = [r for r in records if (not args.split or r.split in args.split)
+               and (not args.files or fnmatch(r.file, args.files))][: args.limit]
     if not records:
-        parser.error(f"{args.root} holds no clip of that split")
+        parser.error(f"{args.root} holds no such clip")
     if args.versions and not args.as_is:
         for sentence in left_out_of(_gathered(args.learnt)):
             print(sentence, file=sys.stderr)

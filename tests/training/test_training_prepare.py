@@ -208,6 +208,16 @@ def test_labels_of_a_forgery_keep_what_is_not_known():
     assert training_prepare._forged(record, version, both)["audio_fake"] == 1.0
 
 
+def test_only_the_files_that_are_asked_for_are_prepared(root, tmp_path, capsys):
+    first, *_ = sorted(p.name for p in root.glob("*.mp4"))
+    assert training_prepare.main(["manifest", str(root), "--out", str(tmp_path), "--as-is", "--jobs", "1",
+                                  "--files", f"{first[:-5]}?.mp4"]) == 0
+    assert {line["file"] for line in read_index(tmp_path)} == {first}
+    with pytest.raises(SystemExit):
+        training_prepare.main(["manifest", str(root), "--out", str(tmp_path), "--files", "nowhere/*"])
+    assert "holds no such clip" in capsys.readouterr().err
+
+
 def test_a_folder_without_manifests_is_refused_in_words(tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         training_prepare.main(["manifest", str(tmp_path), "--out", str(tmp_path / "out")])

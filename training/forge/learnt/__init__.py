@@ -1,6 +1,6 @@
 """Generators trained here on genuine clips: a face swapper, a mouth inpainter and a vocoder.
 
-training.forge.learnt.train trains them; `load` brings one back.
+training.forge.learnt.train trains them; `load` brings one back. SHIPPED holds those that come with the project.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from training.forge.learnt.inpainter import Inpainter
 from training.forge.learnt.swapper import Swapper
 from training.forge.learnt.vocoder import Vocoder
 
+SHIPPED = Path(__file__).resolve().parents[3] / "assets" / "generators"
 GENERATORS = {"swapper": Swapper, "inpainter": Inpainter, "vocoder": Vocoder}
 log = logging.getLogger("telltale")
 

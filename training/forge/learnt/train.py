@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from detectors.checkpoint import save_checkpoint
+from detectors.encoders import to_half
 from training.forge.learnt.genuine import NothingGenuine, read_genuine
 from training.forge.learnt.inpainter import InpainterBatches, InpainterLesson, InpainterRecipe
 from training.forge.learnt.objectives import critic_loss, persuasion_loss
@@ -106,7 +107,7 @@ def train(recipe: Recipe, shards: Path, out: Path, resume: bool) -> dict:
             torch.save({"step": step, **{name: part.state_dict() for name, part in parts.items()}}, partial)
             partial.rename(last)
     generator = lesson.generator
-    save_checkpoint(out / f"{recipe.generator}.safetensors", generator.state_dict(),
+    save_checkpoint(out / f"{recipe.generator}.safetensors", to_half(generator.state_dict()),
                     {"generator": recipe.generator, **generator.card, "recipe": recipe.model_dump(), "step": step})
     return {"generator": recipe.generator, "parameters": sum(p.numel() for p in generator.parameters()),
             "steps": step, "seconds": round(time.perf_counter() - begin, 1),
