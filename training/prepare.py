@@ -38,11 +38,11 @@ from training.datasets import DATASETS, Record, read_dataset
 from training.datasets.splits import split_identities
 from training.facts import clip_facts
 from training.forge.chain import draw_chain, run_chain
-from training.forge.families import Materials, Version, draw_versions, gather, left_out_of
+from training.forge.families import SHARE, Materials, Version, draw_versions, gather, left_out_of
 from training.forge.footage import Footage, Span, Truth, Unsuitable
 from training.forge.landmarks import find_landmarks
 from training.forge.learnt import SHIPPED
-from training.forge.read import read_pieces
+from training.forge.read import MOST_PIECES, PIECE_S, read_pieces
 from training.forge.sync import edges_to_cut
 from training.shards import REGION_PX, Packed, pack_pictures, write_shard
 
@@ -62,6 +62,9 @@ class Plan:
     as_is: bool
     learnt: Path | None
     seed: int
+    modalities: tuple[str, ...] = tuple(SHARE)  # what is forged first of all
+    piece_s: float = PIECE_S
+    pieces: int = MOST_PIECES  # of a clip, at most
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,8 @@ def _as_it_is(record: Record, plan: Plan) -> Iterator[Packed]:
 
 def _groups(record: Record, plan: Plan) -> Iterator[Packed]:
     """A clip, or each piece of a long one, with its forgeries where it is genuine."""
-    for start_s, footage in read_pieces(plan.root / record.file, clip_id=record.file):
+    for start_s, footage in read_pieces(plan.root / record.file, record.file, piece_s=plan.piece_s,
+                                        most=plan.pieces):
         yield from _group(record, footage, start_s, plan)
 
 
@@ -116,7 +120,7 @@ def _group(record: Record, footage: Footage, start_s: float, plan: Plan) -> Iter
     if plan.versions and is_genuine(record):
         if footage.frames is not None:
             footage = replace(footage, landmarks=find_landmarks(footage.frames))
-        forged = draw_versions(footage, _materials(plan, record), plan.versions, rng)
+        forged = draw_versions(footage, _materials(plan, record), plan.versions, rng, plan.modalities)
     chain = draw_chain(footage, rng, edges_to_cut(footage, *(v.truth for v in forged)))
     with tempfile.TemporaryDirectory(prefix="telltale-") as folder:
         for number, version in enumerate([original, *forged]):
@@ -244,7 +248,7 @@ def _donor(plan: Plan, record: Record, kind: str, rng: np.random.Generator) -> t
     for number in rng.permutation(len(others))[:DONOR_TRIES]:
         other = others[number]
         try:
-            _, footage = next(read_pieces(plan.root / other.file, clip_id=other.file))
+            _, footage = next(read_pieces(plan.root / other.file, other.file, piece_s=plan.piece_s))
         except MediaError:
             continue
         if kind == "voice" and footage.sound is not None:
@@ -342,6 +346,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--files", metavar="GLOB", help="only clips whose file below ROOT matches, as 'video/*'")
     parser.add_argument("--limit", type=int, help="the first N clips only")
     parser.add_argument("--versions", type=int, default=4, help="forgeries of each genuine clip (4)")
+    parser.add_argument("--forge", nargs="+", choices=list(SHARE), default=list(SHARE), metavar="MODALITY",
+                        help=f"what is forged first of all: {', '.join(SHARE)} (all)")
+    parser.add_argument("--piece-s", type=float, default=PIECE_S, help=f"a clip is cut into such pieces ({PIECE_S:g})")
+    parser.add_argument("--pieces", type=int, default=MOST_PIECES, help=f"of a clip, at most ({MOST_PIECES})")
     parser.add_argument("--as-is", action="store_true", help="no forgeries and no chain: the clips themselves")
     parser.add_argument("--learnt", type=Path, default=SHIPPED, metavar="DIR",
                         help="folder of generators that training.forge.learnt.train wrote (assets/generators)")
@@ -366,7 +374,8 @@ def main(argv: list[str] | None = None) -> int:
     if args.versions and not args.as_is:
         for sentence in left_out_of(_gathered(args.learnt)):
             print(sentence, file=sys.stderr)
-    plan = Plan(args.root.resolve(), tuple(records), args.versions, args.as_is, args.learnt, args.seed)
+    plan = Plan(args.root.resolve(), tuple(records), args.versions, args.as_is, args.learnt, args.seed,
+                tuple(args.forge), args.piece_s, args.pieces)
     summary = prepare_all(plan, args.out.resolve(), args.dataset, args.jobs, args.engine)
     for key, value in summary.items():
         print(f"{key:12} {value}")

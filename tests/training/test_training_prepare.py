@@ -181,8 +181,8 @@ def test_donors_are_other_people_of_the_same_split(root, monkeypatch):
               record("fake", "train", "cem", fake=1.0), record("other split", "val", "dan"),
               record("good", "train", "eve")]
     read = []
-    monkeypatch.setattr(training_prepare, "read_pieces", lambda path, clip_id: iter([(0.0, read.append(clip_id) or (
-        Footage(clip_id, None, None, np.zeros(16_000, np.float32))))]))
+    monkeypatch.setattr(training_prepare, "read_pieces", lambda path, clip_id, **how: iter([(
+        0.0, read.append(clip_id) or Footage(clip_id, None, None, np.zeros(16_000, np.float32)))]))
     footage, who = training_prepare._donor(plan(root, records=(me, *others)), me, "voice", np.random.default_rng(0))
     assert read == ["good"] and who == "eve"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -153,20 +153,21 @@ def suits(footage: Footage) -> frozenset[str]:
     return frozenset(offers | {"voice"})
 
 
-def draw_versions(footage: Footage, materials: Materials, count: int, rng: np.random.Generator) -> list[Version]:
+def draw_versions(footage: Footage, materials: Materials, count: int, rng: np.random.Generator,
+                  modalities: Collection[str] = tuple(SHARE)) -> list[Version]:
     """Up to `count` forgeries of one clip, no family twice; fewer where the clip does not suit more of them.
 
-    A modality is drawn first (SHARE), then a family of it that was not drawn yet; a forgery that finds the clip
-    unsuitable after all makes room for another one.
+    A modality is drawn first, of those given (SHARE), then a family of it that was not drawn yet; a forgery that finds
+    the clip unsuitable after all makes room for another one.
     """
     offers = suits(footage)
     waiting = {name: f for name, f in FAMILIES.items()
-               if f.needs <= offers and (not f.asks or getattr(materials, f.asks))}
+               if f.modality in modalities and f.needs <= offers and (not f.asks or getattr(materials, f.asks))}
     versions: list[Version] = []
     while waiting and len(versions) < count:
-        modalities = sorted({f.modality for f in waiting.values()})
-        weights = np.array([SHARE[m] for m in modalities])
-        modality = modalities[rng.choice(len(modalities), p=weights / weights.sum())]
+        left = sorted({f.modality for f in waiting.values()})
+        weights = np.array([SHARE[m] for m in left])
+        modality = left[rng.choice(len(left), p=weights / weights.sum())]
         name = _choose(rng, [n for n, f in waiting.items() if f.modality == modality])
         try:
             versions.append(_forge(name, waiting.pop(name), footage, materials, offers, rng))

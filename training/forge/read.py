@@ -30,9 +30,9 @@ def read_footage(path: str | Path, clip_id: str | None = None, long_px: int = LO
     return footage
 
 
-def read_pieces(path: str | Path, clip_id: str | None = None, long_px: int = LONG_PX,
-                limits: Limits | None = None) -> Iterator[tuple[float, Footage]]:
-    """(start_s, footage) of each successive PIECE_S of a clip, MOST_PIECES at most; a piece counts time from its start.
+def read_pieces(path: str | Path, clip_id: str | None = None, long_px: int = LONG_PX, limits: Limits | None = None,
+                piece_s: float = PIECE_S, most: int = MOST_PIECES) -> Iterator[tuple[float, Footage]]:
+    """(start_s, footage) of each successive piece_s of a clip, so many at most; a piece counts time from its start.
 
     Frames are RGB, rotated and in square pixels as a player shows them, no longer than long_px, with an even number
     of rows and columns (one is cut off where it is odd).
@@ -44,8 +44,8 @@ def read_pieces(path: str | Path, clip_id: str | None = None, long_px: int = LON
     waveform = _read_sound(path, limits)
     pictures = _read_pictures(path, limits, long_px)
     number, ahead = 0, next(pictures, None)
-    while number < MOST_PIECES:
-        start_s, end_s = number * PIECE_S, (number + 1) * PIECE_S
+    while number < most:
+        start_s, end_s = number * piece_s, (number + 1) * piece_s
         frames, times_s = [], []
         while ahead is not None and ahead[0] < end_s:
             times_s.append(ahead[0] - start_s)

@@ -75,6 +75,11 @@ def test_no_family_twice_and_none_that_lacks_what_it_needs(talker, marks):
     assert len(draw_versions(talker, Materials(nobody), 1, np.random.default_rng(0))) == 1
 
 
+def test_only_what_is_asked_for_is_forged(talker, marks):
+    for modalities, found in ((("video",), ["look"]), (("audio",), ["tone"]), (("sync",), [])):
+        assert names(draw_versions(talker, Materials(nobody), 9, np.random.default_rng(0), modalities)) == found
+
+
 def test_a_generator_that_is_there_joins_in(talker, marks):
     with_vocoder = Materials(nobody, vocoder=object())
     assert names(draw_versions(talker, with_vocoder, 9, np.random.default_rng(0))) == ["asks", "look", "tone"]

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from media import MediaError, Reason
-from training.forge import read
 from training.forge.read import read_footage, read_pieces
 
 
@@ -56,12 +55,12 @@ def test_a_long_clip_comes_in_pieces_that_count_from_their_own_start(make_clip):
     assert len(first.sound) == 15 * 16_000 and len(second.sound) / 16_000 == pytest.approx(2, abs=0.1)
 
 
-def test_a_clip_gives_few_pieces_and_no_short_rest(make_clip, monkeypatch):
-    monkeypatch.setattr(read, "PIECE_S", 4.0)
+def test_a_clip_gives_few_pieces_and_no_short_rest(make_clip):
     path = make_clip(stepping(21, 16, 16), None, fps=1)
-    assert [start_s for start_s, _ in read_pieces(path)] == [0.0, 4.0, 8.0, 12.0]  # MOST_PIECES
+    assert [start_s for start_s, _ in read_pieces(path, piece_s=4.0)] == [0.0, 4.0, 8.0, 12.0]  # MOST_PIECES
+    assert [start_s for start_s, _ in read_pieces(path, piece_s=4.0, most=1)] == [0.0]
     rest = make_clip(stepping(9, 16, 16), None, fps=1, name="rest.mp4")
-    assert [start_s for start_s, _ in read_pieces(rest)] == [0.0, 4.0]  # one frame is left over
+    assert [start_s for start_s, _ in read_pieces(rest, piece_s=4.0)] == [0.0, 4.0]  # one frame is left over
 
 
 def test_what_is_no_clip_is_refused(tmp_path):
