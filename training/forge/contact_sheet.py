@@ -1,6 +1,6 @@
 """The same frames of a clip, genuine and forged by every family, to look at with your own eyes.
 
-    python -m training.forge.contact_sheet CLIP [--donor CLIP] [--out PNG] [--frames N] [--seed S]
+    python -m training.forge.contact_sheet CLIP [--donor CLIP] [--learnt DIR] [--out PNG] [--frames N] [--seed S]
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from training.forge.align import cut
 from training.forge.faces import jitter, resynthesise, self_blend, swap_identity
 from training.forge.footage import Footage, Forgery, Unsuitable
 from training.forge.landmarks import find_landmarks
+from training.forge.learnt import SHIPPED, load
+from training.forge.learnt.inpainter import lip_sync, rerender
+from training.forge.learnt.swapper import swap
 from training.forge.mouths import rerender_mouth, transplant_mouth
 from training.forge.patch import FacePatch
 from training.forge.read import read_footage
@@ -57,12 +60,21 @@ def draw_sheet(footage: Footage, forgeries: dict[str, Forgery], seed: int = 0, f
     return np.vstack(rows)
 
 
-def picture_families(donor: Footage | None) -> dict[str, Forgery]:
-    """The families that this package makes of pictures without a learnt generator."""
+def picture_families(donor: Footage | None, generators: Path | None = None, seed: int = 0) -> dict[str, Forgery]:
+    """The families that forge pictures: those that need another clip where there is one, and those of the trained
+    generators in a folder. The seed draws whose face the swapper puts on."""
     families: dict[str, Forgery] = {"self_blend": self_blend, "resynthesise": resynthesise, "jitter": jitter,
                                     "transplant_mouth": transplant_mouth, "rerender_mouth": rerender_mouth}
     if donor is not None:
         families["swap_identity"] = swap_identity(donor)
+    learnt = {name: load(name, generators) for name in ("swapper", "inpainter")} if generators else {}
+    if swapper := learnt.get("swapper"):
+        people = swapper.identities
+        families["learnt_swap"] = swap(swapper, people[np.random.default_rng(seed).integers(len(people))])
+    if inpainter := learnt.get("inpainter"):
+        families["learnt_rerender"] = rerender(inpainter)
+        if donor is not None and donor.sound is not None:
+            families["learnt_lip_sync"] = lip_sync(inpainter, donor.sound)
     return families
 
 
@@ -83,13 +95,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training.forge.contact_sheet", description=__doc__.split("\n")[0])
     parser.add_argument("clip", type=Path, help="a clip of a face, at most 15 s long")
     parser.add_argument("--donor", type=Path, help="a clip of another person, for swaps of identity")
+    parser.add_argument("--learnt", type=Path, default=SHIPPED, metavar="DIR",
+                        help="folder of generators that training.forge.learnt.train wrote (assets/generators)")
     parser.add_argument("--out", type=Path, default=Path("contact_sheet.png"))
     parser.add_argument("--frames", type=int, default=6)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     try:
         footage, donor = _read(args.clip), None if args.donor is None else _read(args.donor)
-        sheet = draw_sheet(footage, picture_families(donor), args.seed, args.frames)
+        sheet = draw_sheet(footage, picture_families(donor, args.learnt, args.seed), args.seed, args.frames)
     except (MediaError, Unsuitable) as reason:
         parser.exit(3, f"{reason}\n")
     cv2.imwrite(str(args.out), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))

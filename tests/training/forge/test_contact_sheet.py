@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from drawn_face import drawn_footage
 
 from training.forge.contact_sheet import LABEL_PX, TILE_PX, draw_sheet, picture_families
 from training.forge.footage import Unsuitable
+from training.forge.learnt import SHIPPED
 from training.forge.patch import FacePatch
 
 
@@ -35,3 +38,9 @@ def test_rows_tiles_and_what_they_show():
 
 def test_a_donor_adds_the_swap():
     assert set(picture_families(drawn_footage(12))) - set(picture_families(None)) == {"swap_identity"}
+
+
+def test_generators_that_come_with_the_project_are_shown_too():
+    assert set(picture_families(None, SHIPPED)) - set(picture_families(None)) == {"learnt_swap", "learnt_rerender"}
+    voiced = replace(drawn_footage(12), sound=np.zeros(16_000, np.float32))
+    assert "learnt_lip_sync" in picture_families(voiced, SHIPPED)
