@@ -31,11 +31,12 @@ from tqdm import tqdm
 
 from detectors import MODULES, Analysis, CheckpointError, Detector, Thresholds, WindowScores, analyse_clip
 from detectors.__main__ import measure_size
-from detectors.checkpoint import CHECKPOINTS, read_card, read_checkpoint, save_checkpoint
+from detectors.checkpoint import CHECKPOINTS, read_card, read_checkpoint, ship_checkpoint
 from detectors.segments import clip_score
 from training.labels import MISMATCHED
 from training.log import read_log
 from training.sampling import Sample, read_samples, split_fold
+from training.shards import read_command
 
 HEADS = ("video", "audio", "sync", "whole")
 FALSE_ALARMS = {"manipulated": 0.05, "suspicious": 0.15}  # of genuine development clips, at most
@@ -92,7 +93,7 @@ def calibrate(run: Path, samples: Sequence[Sample], jobs: int = 1, clips: int | 
         "name": module.NAME, "paper": module.CITATION, "provisional": True,
         "size": measure_size(module),
         "commit": _commit(),
-        "commands": _commands(card, trained_weights(run).stem == "refit", any(s.forged for s in samples)),
+        "commands": _commands(card, trained_weights(run).stem == "refit", samples),
         "hours": _hours(run, card),
         "data": {"training": _counts(learnt),
                  "development": _counts([s for s in samples if (s.folder, s.key) in held])},
@@ -261,30 +262,28 @@ def _commit() -> str:
     return done.stdout.strip()
 
 
-# What a detector's training needs before it.
-_FIRST = {
-    "mis_avoidd": ("python -m training.pretrained --out ENCODERS",
-                   "python -m training.encode SHARDS --out ENCODED --encoders ENCODERS"),
-    "mmms_ba": ("python -m training.pretrained --out ENCODERS",
-                "python -m training.encode SHARDS --out ENCODED --encoders ENCODERS",
-                "python -m training.lessons.sync training/recipes/sync.yaml --samples SHARDS"),
-    "joint_av": ("python -m training.lessons.sync training/recipes/sync.yaml --samples SHARDS",),
-}
-
-
-def _commands(card: dict, refitted: bool, forged: bool) -> list[str]:
-    """What made these weights, in order."""
-    detector = card["recipe"]["detector"]
-    run, first = f"runs/{detector}", _FIRST.get(detector, ())
-    learnt_from = "ENCODED" if any("training.encode" in line for line in first) else "SHARDS"
-    fold = "all" if card["fold"] is None else card["fold"]
-    runs = [run, *(f"{run}/fold-{k}" for k in range(card["recipe"]["folds"]) if fold == "all")]
-    processes = card["processes"]
+def _commands(card: dict, refitted: bool, samples: Sequence[Sample]) -> list[str]:
+    """What made these weights, in order. SHARDS stands for all folders of them."""
+    recipe, fold = card["recipe"], "all" if card["fold"] is None else card["fold"]
+    detector, processes = recipe["detector"], card["processes"]
+    run = f"runs/{detector}"
+    runs = [run, *(f"{run}/fold-{k}" for k in range(recipe["folds"]) if fold == "all")]
+    lesson = recipe.get("lesson", {})
+    tuning = [
+        f"python -m training.train training/recipes/face_encoder.yaml --samples SHARDS --fold {tuned['fold']}",
+        "cp runs/face_encoder/best.safetensors ENCODERS/face_encoder.safetensors",
+    ] if (tuned := card.get("face_encoder")) else []
+    encoding = [
+        "python -m training.pretrained --out ENCODERS", *tuning,
+        "python -m training.encode SHARDS --out ENCODED --encoders ENCODERS",
+    ] if "encoders" in lesson else []
     start = "python" if processes == 1 else f"torchrun --nproc-per-node {processes}"
     return [
-        "python -m training.prepare manifest DATA --out SHARDS --split train" + ("" if forged else " --as-is"), *first,
-        f"{start} -m training.train training/recipes/{detector}.yaml --samples {learnt_from} --noise DATA/noise "
-        f"--fold {fold}",
+        *sorted({read_command(folder) for folder in {s.folder for s in samples}} - {""}),
+        *encoding,
+        *(["python -m training.lessons.sync training/recipes/sync.yaml --samples SHARDS"] if "pair" in lesson else []),
+        f"{start} -m training.train training/recipes/{detector}.yaml --samples "
+        f"{'ENCODED' if encoding else 'SHARDS'} --noise DATA/noise --fold {fold}",
         *(f"python -m training.refit {folder} --samples SHARDS --noise DATA/noise" for folder in runs if refitted),
         f"python -m training.calibrate {run} --samples SHARDS",
         f"python -m training.evaluate {detector} manifest DATA --card",
@@ -321,7 +320,7 @@ def main(argv: list[str] | None = None) -> int:
         state, card = calibrate(args.run, samples, args.jobs, args.clips)
     except (CheckpointError, FileNotFoundError, ValueError) as error:
         parser.error(str(error))
-    save_checkpoint(args.out or CHECKPOINTS / f"{detector}.safetensors", state, card)
+    ship_checkpoint(args.out or CHECKPOINTS / f"{detector}.safetensors", state, card)
     print(json.dumps({key: card[key] for key in ("calibration", "thresholds", "data")}, indent=2))
     return 0
 

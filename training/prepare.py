@@ -17,6 +17,7 @@ import logging
 import math
 import multiprocessing
 import os
+import shlex
 import sys
 import tempfile
 import time
@@ -44,7 +45,7 @@ from training.forge.landmarks import find_landmarks
 from training.forge.learnt import SHIPPED
 from training.forge.read import MOST_PIECES, PIECE_S, read_pieces
 from training.forge.sync import edges_to_cut
-from training.shards import REGION_PX, Packed, pack_pictures, write_shard
+from training.shards import COMMAND, REGION_PX, Packed, pack_pictures, write_shard
 
 log = logging.getLogger("telltale")
 
@@ -337,6 +338,21 @@ def prepare_all(plan: Plan, out: Path, name: str, jobs: int, engine: str = "loca
     }
 
 
+def _command(args: argparse.Namespace) -> str:
+    """All that decides what is written; not where, nor by how many processes."""
+    words = ["python", "-m", "training.prepare", args.dataset, "DATA", "--out", "SHARDS"]
+    for split in args.split or ():
+        words += ["--split", split]
+    for name, given in (("--files", args.files), ("--limit", args.limit)):
+        words += [name, str(given)] if given else []
+    if args.as_is:
+        words += ["--as-is"]
+    else:
+        words += ["--versions", str(args.versions), "--forge", *args.forge, "--piece-s", f"{args.piece_s:g}",
+                  "--pieces", str(args.pieces), "--seed", str(args.seed)]
+    return shlex.join(words)
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training.prepare", description=__doc__.splitlines()[0])
     parser.add_argument("dataset", choices=list(DATASETS))
@@ -374,6 +390,8 @@ def main(argv: list[str] | None = None) -> int:
     if args.versions and not args.as_is:
         for sentence in left_out_of(_gathered(args.learnt)):
             print(sentence, file=sys.stderr)
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / COMMAND).write_text(_command(args) + "\n", encoding="utf-8")
     plan = Plan(args.root.resolve(), tuple(records), args.versions, args.as_is, args.learnt, args.seed,
                 tuple(args.forge), args.piece_s, args.pieces)
     summary = prepare_all(plan, args.out.resolve(), args.dataset, args.jobs, args.engine)

@@ -21,7 +21,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from detectors.checkpoint import CheckpointError, read_checkpoint, save_checkpoint
+from detectors.checkpoint import CheckpointError, read_card, read_checkpoint, save_checkpoint
 from detectors.encoders import FaceEncoder, SpeechEncoder, to_half
 
 Encoder = TypeVar("Encoder", FaceEncoder, SpeechEncoder)
@@ -94,6 +94,14 @@ def load_encoders(folder: Path) -> tuple[FaceEncoder, SpeechEncoder]:
 def load_face_encoder(path: Path) -> FaceEncoder:
     """From the file of this command, or of a run of the lesson face_encoder. Raises: CheckpointError."""
     return _loaded(path, FaceEncoder())
+
+
+def read_tuning(folder: Path | None) -> dict:
+    """{"face_encoder": ...}: of a face encoder that was tuned (training/lessons/face_encoder.py), its step, fold and
+    development AUC; {} for one as it was published. For the card of a detector that holds it."""
+    card = {} if folder is None else read_card(folder / next(iter(FILES)))
+    return {"face_encoder": {name: card[name] for name in ("step", "fold", "dev_auc") if name in card}} \
+        if "recipe" in card else {}
 
 
 def _loaded(path: Path, encoder: Encoder) -> Encoder:

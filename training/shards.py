@@ -28,6 +28,7 @@ import webdataset
 from safetensors.numpy import load, save
 
 REGION_PX = 56
+COMMAND = "command.txt"  # beside the shards: what wrote them
 _LOSSY = (cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
 
 
@@ -94,6 +95,12 @@ def read_index(folder: Path) -> list[dict]:
     if not indexes:
         raise FileNotFoundError(f"{folder} holds no shards; make some with python -m training.prepare")
     return [json.loads(text) for index in indexes for text in index.read_text().splitlines()]
+
+
+def read_command(folder: Path) -> str:
+    """The command that wrote these shards, with DATA and SHARDS in place of its folders; "" where nothing tells it."""
+    path = folder / COMMAND
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
 
 
 def read_tensors(folder: Path, shard: str, offset: int, size: int) -> dict[str, np.ndarray]:

@@ -16,6 +16,7 @@ from detectors.ss_avd import SHIPPED, SHIPPED_SPEC, SSAVD
 from training import calibrate as module
 from training.calibrate import (
     FLOORS,
+    _commands,
     calibrate,
     clip_logits,
     draw_thresholds,
@@ -156,6 +157,20 @@ def test_a_run_is_calibrated_on_the_fold_that_it_held_out(run):
     assert card["hours"] == pytest.approx(4 * 4 / 2 / 3600, abs=0.005) and card["provisional"] is True
     assert any("torchrun --nproc-per-node 2" in line and "--fold 1" in line for line in card["commands"])
     assert not any("refit" in line for line in card["commands"])
+
+
+def test_the_commands_tell_what_came_before(run):
+    folder, samples = run
+    (samples[0].folder / "command.txt").write_text("python -m training.prepare folder DATA --out SHARDS\n")
+    card = {"recipe": {"detector": "mis_avoidd", "folds": 2, "lesson": {"encoders": "there"}}, "fold": 1,
+            "processes": 1, "face_encoder": {"step": 5, "fold": 1}}
+    told = [line.split(" --")[0] for line in _commands(card, False, samples)]
+    assert told == ["python -m training.prepare folder DATA", "python -m training.pretrained",
+                    "python -m training.train training/recipes/face_encoder.yaml",
+                    "cp runs/face_encoder/best.safetensors ENCODERS/face_encoder.safetensors",
+                    "python -m training.encode SHARDS", "python -m training.train training/recipes/mis_avoidd.yaml",
+                    "python -m training.calibrate runs/mis_avoidd",
+                    "python -m training.evaluate mis_avoidd manifest DATA"]
 
 
 def test_a_run_that_learnt_from_everything_is_calibrated_by_its_folds(run):

@@ -42,7 +42,7 @@ from training.encode import check_encoders
 from training.labels import MODALITIES, labels_between
 from training.lessons import Batch, Lesson
 from training.lessons.ss_avd import PRESENT, Presence
-from training.pretrained import load_encoders, published_encoders
+from training.pretrained import load_encoders, published_encoders, read_tuning
 from training.recipe import Recipe, Section
 from training.sampling import Counterparts, Pool, Sample
 from training.shards import unpack_pictures
@@ -223,8 +223,9 @@ class MISAVoiDDLesson(Lesson):
         self.config = replace(SHIPPED, codes=part.codes, fusion=part.fusion, lips=part.lips,
                               feature_dropout=part.feature_dropout)
         self.spec = replace(SHIPPED_SPEC, lips=part.lips, lips_px=self.config.lips_px if part.lips else None)
-        face_encoder, speech_encoder = (
-            published_encoders() if part.encoders is None else load_encoders(Path(part.encoders)))
+        folder = None if part.encoders is None else Path(part.encoders)
+        face_encoder, speech_encoder = published_encoders() if folder is None else load_encoders(folder)
+        self._tuning = read_tuning(folder)
         check_encoders({s.folder for s in samples}, face_encoder, speech_encoder)
         self.model = MISAVoiDD(self.config, face_encoder, len(REGIONS), speech_encoder)
         self._weights = LossWeights(**part.losses.model_dump())
@@ -284,7 +285,7 @@ class MISAVoiDDLesson(Lesson):
     # ---- what comes of it ---------------------------------------------------------------------------------------
 
     def card(self) -> dict:
-        return {"architecture": asdict(self.config), "input_spec": asdict(self.spec)}
+        return {"architecture": asdict(self.config), "input_spec": asdict(self.spec), **self._tuning}
 
     def detector(self, model: MISAVoiDD) -> MISAVoiDDDetector:
         return MISAVoiDDDetector(model, self.card(), self.spec, next(model.parameters()).device)
