@@ -7,19 +7,22 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 import gradio as gr
+from gradio import mcp as gradio_mcp
 from starlette.middleware import Middleware
 
-from detectors import available
+from detectors import GUESTS, GuestError, available, known_id
 from media import forget_file
 from ui import batch, texts
 from ui import detectors as detectors_tab
 from ui.analyse import INFERENCE, analyse_panel
 from ui.api import add_endpoints
 from ui.demos import FOLDER as DEMO_FOLDER
-from ui.holds import Holds, UploadWatch, private_folder
+from ui.holds import FilesIn, Holds, UploadWatch, private_folder
 from ui.markup import escape
+from ui.scoring import load_ahead
 from ui.theme import CSS_FILE, theme
 
 ON_SPACES = "SPACE_ID" in os.environ
@@ -31,6 +34,7 @@ def create_app() -> gr.Blocks:
     gr.set_static_paths([DEMO_FOLDER])  # demo clips are served where they lie, not copied
     holds = Holds(folder, on_delete=forget_file)
     cards = available()
+    load_ahead(list(cards))
     with gr.Blocks(title=texts.TITLE, fill_width=True, delete_cache=(300, 1500)) as app:
         gr.HTML(
             f'<header class="tt-header"><h1>{escape(texts.TITLE)}</h1><p>{escape(texts.TAGLINE)}</p></header>'
@@ -49,8 +53,12 @@ def create_app() -> gr.Blocks:
     return app
 
 
-def launch(app: gr.Blocks, host: str, port: int | None, browser: bool = False) -> str:
-    """Serves the app, with the settings that keep people's clips theirs, and returns its address."""
+def launch(app: gr.Blocks, host: str, port: int | None, browser: bool = False, mcp: bool = False) -> str:
+    """Serves the app, with the settings that keep people's clips theirs, and returns its address. mcp: its typed
+    endpoints are tools of the Model Context Protocol too, at /gradio_api/mcp/."""
+    if mcp:  # a file inside a call's own text is written to a folder first, and nobody claims it there
+        inline = gradio_mcp.DEFAULT_TEMP_DIR = str(app.holds.folder / "inline")
+        app.temp_file_sets.append(FilesIn(inline))
     _, url, _ = app.launch(
         server_name=host,
         server_port=port,
@@ -58,7 +66,7 @@ def launch(app: gr.Blocks, host: str, port: int | None, browser: bool = False) -
         prevent_thread_lock=True,
         quiet=True,
         theme=theme(),
-        css_paths=[CSS_FILE, CSS_FILE.with_name("compare.css"), CSS_FILE.with_name("batch.css")],
+        css_paths=[CSS_FILE, *(CSS_FILE.with_name(f"{panel}.css") for panel in ("compare", "batch", "explain"))],
         max_file_size="100mb",
         enable_monitoring=False,
         strict_cors=True,
@@ -67,6 +75,7 @@ def launch(app: gr.Blocks, host: str, port: int | None, browser: bool = False) -
         ssr_mode=False,
         footer_links=["api"],
         allowed_paths=[str(DEMO_FOLDER)],
+        mcp_server=mcp,
         app_kwargs={"middleware": [Middleware(UploadWatch, holds=app.holds)]},
     )
     return url.rstrip("/")
@@ -76,8 +85,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="app.py", description="Telltale in the browser.")
     parser.add_argument("--host", default="0.0.0.0" if ON_SPACES else "127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, help="port to listen on (default: the first free one from 7860)")
+    parser.add_argument("--detectors", default="", metavar="package.module:Class",
+                        help="detectors of your own to add, with commas (docs/your-own-detector.md)")
+    parser.add_argument("--mcp", action="store_true", help="also serve the endpoints as MCP tools")
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser window")
     args = parser.parse_args(argv)
+    if args.mcp and find_spec("mcp") is None:
+        parser.error("--mcp needs an extra: pip install -r requirements-mcp.txt")
+    try:
+        for reference in filter(None, (name.strip() for name in args.detectors.split(","))):
+            known_id(reference)
+    except (GuestError, KeyError) as error:
+        parser.error(str(error.args[0]))
+    for reference, problem in GUESTS.problems.items():
+        print(f"app.py: left out: {reference}: {problem}", file=sys.stderr)
     if not available():
         print(
             "app.py: no detector has its weights. Restore assets/checkpoints, or train with python -m training.train",
@@ -87,12 +108,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # an orderly exit deletes the uploads
     app = create_app()
     try:
-        url = launch(app, args.host, args.port, browser=not (args.no_browser or ON_SPACES))
+        url = launch(app, args.host, args.port, browser=not (args.no_browser or ON_SPACES), mcp=args.mcp)
     except OSError as error:
         sentence = f"port {args.port} is taken; choose another with --port" if args.port else str(error)
         print(f"app.py: {sentence}", file=sys.stderr)
         return 1
     print(f"Telltale is at {url} (Ctrl+C stops it)", flush=True)
+    if args.mcp:
+        print(f"MCP tools are at {url}/gradio_api/mcp/", flush=True)
     app.block_thread()
     return 0
 

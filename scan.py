@@ -10,7 +10,7 @@ import argparse
 import glob
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -18,11 +18,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from detectors import BUILDERS, CheckpointError, analyse, available, check_known, resolve_device
+from detectors import BUILDERS, GUESTS, CheckpointError, analyse, available, choose, resolve_device
+from explain.findings import explain_answer, pictures_of, to_overlay
 from explain.report import write_report
+from explain.video import annotate
+from media import prepare, still
 
 SUFFIXES = {".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".3gp", ".mpg", ".mpeg", ".ts", ".flv", ".wmv",
-            ".wav", ".mp3", ".m4a", ".aac", ".flac", ".ogg", ".opus", ".amr"}
+            ".wav", ".mp3", ".m4a", ".aac", ".flac", ".ogg", ".opus", ".amr", *still.SUFFIXES}
 
 
 def find_clips(arguments: Iterable[str]) -> list[Path]:
@@ -42,9 +45,22 @@ def find_clips(arguments: Iterable[str]) -> list[Path]:
     return list(dict.fromkeys(clips))
 
 
-def answers(clips: list[Path], detectors: list[str], device: str, jobs: int, probe: bool = False) -> Iterator[dict]:
+def examine(path: Path, *, detectors: list[str], device: str, cards: dict[str, dict], probe: bool, explain: bool,
+            report: Path | None, video: bool) -> dict:
+    """One clip's answer. Its report and its annotated video are written where they were asked for."""
+    answer = analyse(path, detectors, device, probe=probe)
+    readable = "error" not in answer
+    clip = prepare(path) if readable and (explain or video) else None  # analyse() has prepared it: it is kept
+    explained = explain_answer(clip, answer, device=device) if explain and readable else []
+    if report:
+        page = write_report(answer, report, cards, pictures=pictures_of(clip, explained, cards))
+        if video and readable and not clip.info.still:
+            annotate(path, clip, answer, page.with_name(f"{page.stem}-annotated.mp4"), to_overlay(explained))
+    return answer
+
+
+def answers(clips: list[Path], work: Callable[[Path], dict], jobs: int) -> Iterator[dict]:
     """One answer per clip, in the order of the clips."""
-    work = partial(analyse, detectors=detectors, device=device, probe=probe)
     if jobs == 1:
         yield from map(work, clips)
         return
@@ -55,28 +71,37 @@ def answers(clips: list[Path], detectors: list[str], device: str, jobs: int, pro
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="scan.py", description=__doc__.splitlines()[0])
-    parser.add_argument("clips", nargs="+", metavar="CLIP", help="a video or sound file, a folder, or a glob")
-    parser.add_argument("--detectors", default="all", help=f"all, or a list with commas of: {', '.join(BUILDERS)}")
+    parser.add_argument("clips", nargs="+", metavar="CLIP", help="a video, sound file or picture, a folder, or a glob")
+    parser.add_argument("--detectors", default="all",
+                        help=f"all, or a list with commas of: {', '.join(BUILDERS)}, package.module:Class")
     parser.add_argument("--json", type=Path, metavar="OUT.jsonl", help="write there instead of standard output")
     parser.add_argument("--report", type=Path, metavar="DIR", help="also write a report of each clip there, as HTML")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--probe", action="store_true",
                         help="also try cheap copies of each clip; a verdict that they turn is lowered")
+    parser.add_argument("--explain", action="store_true",
+                        help="also tell what each detector reacted to, and test it; with pictures in the report")
+    parser.add_argument("--video", action="store_true",
+                        help="also write an annotated video beside each report (needs --report)")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="clips at the same time (default: 1)")
     args = parser.parse_args(argv)
-    cards = available()
-    chosen = list(cards) if args.detectors == "all" else [name.strip() for name in args.detectors.split(",")]
     if args.jobs < 1:
         parser.error("--jobs takes 1 or more")
+    if args.video and not args.report:
+        parser.error("--video needs --report DIR, where the videos go")
     try:
-        for name in chosen:
-            check_known(name)
+        chosen = choose(args.detectors)
         resolve_device(args.device)
     except (KeyError, ValueError) as error:
         parser.error(str(error.args[0]))
     clips = find_clips(args.clips)
     if not clips:
-        parser.error("there is no video or sound file in the folders given")
+        parser.error("there is no video or sound file and no picture in the folders given")
+    cards = available()
+    for reference, problem in GUESTS.problems.items():
+        print(f"scan.py: left out: {reference}: {problem}", file=sys.stderr)
+    # Worker processes find a detector from outside by its reference.
+    chosen = [cards.get(name, {}).get("added", name) for name in chosen]
 
     unread = 0
     try:
@@ -89,12 +114,12 @@ def main(argv: list[str] | None = None) -> int:
         except OSError as error:
             parser.error(f"{args.report} cannot be written: {error.strerror}")
     try:
-        results = answers(clips, chosen, args.device, min(args.jobs, len(clips)), args.probe)
+        work = partial(examine, detectors=chosen, device=args.device, cards=cards, probe=args.probe,
+                       explain=args.explain, report=args.report, video=args.video)
+        results = answers(clips, work, min(args.jobs, len(clips)))
         for answer in tqdm(results, total=len(clips), unit="clip", disable=len(clips) == 1, file=sys.stderr):
             unread += "error" in answer
             print(json.dumps(answer), file=out, flush=True)
-            if args.report:
-                write_report(answer, args.report, cards)
     except CheckpointError as error:
         print(f"scan.py: {error}", file=sys.stderr)
         return 2

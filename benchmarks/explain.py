@@ -30,7 +30,7 @@ from media import PreparedClip, prepare  # before torch loads: it says how torch
 
 import numpy as np
 
-from detectors import available, check_known, load
+from detectors import available, known_id, load
 from explain import METHODS, NothingToExplain, aim, examine, pointing, share_modalities
 from explain.baselines import blurred, mean_of_window
 from explain.evidence import plant_evidence
@@ -192,7 +192,7 @@ def main(argv: list[str] | None = None) -> int:
     names = list(available()) if args.detectors == "all" else args.detectors.split(",")
     try:
         for name in names:
-            check_known(name)
+            known_id(name)
     except KeyError as error:
         parser.error(str(error.args[0]))
     clip = prepare(args.clip)

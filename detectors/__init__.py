@@ -20,6 +20,7 @@ from detectors.contract import (
     Windows,
     WindowScores,
 )
+from detectors.guests import GuestError, Guests, Unloadable, is_reference
 
 # id -> module of one paper: its configurations, network, losses, and load_detector. This is the whole zoo.
 MODULES: dict[str, ModuleType] = {
@@ -30,37 +31,63 @@ MODULES: dict[str, ModuleType] = {
 }
 # id -> builder of a Detector from (state dict, card, device)
 BUILDERS = {name: module.load_detector for name, module in MODULES.items()}
+GUESTS = Guests(taken=tuple(BUILDERS))  # detectors from outside, by entry point or by name
 
 __all__ = [
-    "BUILDERS", "MODULES", "Analysis", "CheckpointError", "Detector", "InputSpec", "Inputs", "Segment", "Thresholds",
-    "Verdict", "WindowScores", "Windows", "analyse", "analyse_clip", "available", "check_known", "load",
-    "resolve_device",
+    "BUILDERS", "GUESTS", "MODULES", "Analysis", "CheckpointError", "Detector", "GuestError", "InputSpec", "Inputs",
+    "Segment", "Thresholds", "Verdict", "WindowScores", "Windows", "analyse", "analyse_clip", "available", "choose",
+    "known_id", "load", "resolve_device",
 ]
 
 
-def check_known(name: str) -> None:
-    """Raises: KeyError listing the choices for an unknown id."""
-    if name not in BUILDERS:
-        raise KeyError(f"unknown detector {name!r}; there are: {', '.join(BUILDERS)}")
+def known_id(name: str) -> str:
+    """The id of a detector: of an id itself, and of "package.module:Class", which then joins the list.
+
+    Raises: KeyError listing the choices for an unknown id; GuestError for a class that cannot join.
+    """
+    if is_reference(name):
+        return GUESTS.join(name)
+    known = (*BUILDERS, *GUESTS.all())
+    if name not in known:
+        raise KeyError(f"unknown detector {name!r}; there are: {', '.join(known)}")
+    return name
+
+
+def choose(words: str) -> list[str]:
+    """The ids that a list with commas of ids, "all" and "package.module:Class" stands for, each once.
+
+    Raises: KeyError, GuestError, as known_id.
+    """
+    names = [name.strip() for name in words.split(",")]
+    ids = [id_ for name in names for id_ in (available() if name == "all" else [known_id(name)])]
+    return list(dict.fromkeys(ids))
 
 
 def load(name: str, device: str = "auto") -> Detector:
-    """A detector with its shipped checkpoint. Loaded once per device and shared: scoring does not change it.
+    """A detector with its checkpoint. Loaded once per device and shared: scoring does not change it.
 
-    Raises: KeyError listing the choices for an unknown id; CheckpointError; ValueError for a bad device.
+    One from outside that cannot be built is loaded all the same, and says so when it is asked for scores.
+
+    Raises: KeyError listing the choices for an unknown id; CheckpointError; GuestError; ValueError for a bad device.
     """
-    check_known(name)
-    return _load(name, str(resolve_device(device)))
+    name = known_id(name)
+    try:
+        return _load(name, str(resolve_device(device)))
+    except GuestError as error:
+        return Unloadable(GUESTS.all()[name], error)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=16)
 def _load(name: str, device: str) -> Detector:
+    if name not in BUILDERS:
+        return GUESTS.all()[name].load(device)
     path = CHECKPOINTS / f"{name}.safetensors"
     state, card = read_checkpoint(path)
     return BUILDERS[name](state, {**card, "checkpoint": checkpoint_hash(path)}, device)
 
 
 def available() -> dict[str, dict]:
-    """id -> card of every detector whose checkpoint is shipped."""
+    """id -> card of every detector whose checkpoint is shipped, and of those from outside."""
     paths = {name: CHECKPOINTS / f"{name}.safetensors" for name in BUILDERS}
-    return {name: read_card(path) for name, path in paths.items() if path.is_file()}
+    shipped = {name: read_card(path) for name, path in paths.items() if path.is_file()}
+    return shipped | {name: guest.card for name, guest in GUESTS.all().items()}

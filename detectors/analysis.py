@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from detectors import guests
 from detectors.contract import Analysis, Detector, Thresholds, Verdict, Windows, WindowScores
+from detectors.memory import MemoryWatch
+from detectors.recall import remembering
 from detectors.segments import clip_score, mark_segments, mean_over_tracks
 from detectors.windows import cut_windows
-from media import ClipInfo, Finding, MediaError, OnStage, PreparedClip, prepare
+from media import ClipInfo, Finding, MediaError, OnStage, PreparedClip, Reason, prepare
 from media.provenance import read_provenance
 from media.quality import SHORTEST_S
 
@@ -24,10 +27,10 @@ VERSION = "0.1.0"
 
 
 def analyse_clip(clip: PreparedClip, detector: Detector) -> Analysis:
-    """One detector on one prepared clip."""
+    """One detector on one prepared clip. What goes wrong inside a detector from outside becomes a finding."""
     begin = time.perf_counter()
-    windows = [] if clip.duration_s < SHORTEST_S else [w for w in cut_windows(clip, detector.spec) if _any(w)]
-    scores = tuple(detector.score(w) for w in windows)
+    with MemoryWatch(getattr(detector, "model", None)) as watch, remembering():
+        scores, findings = _score(clip, detector)
     thresholds = Thresholds(**detector.card["thresholds"])
     modalities = {
         "video": _highest(clip_score(s.video) for s in scores),  # the face that looks most manipulated decides
@@ -35,13 +38,44 @@ def analyse_clip(clip: PreparedClip, detector: Detector) -> Analysis:
         "sync": _highest(clip_score(s.sync) for s in scores),
     }
     score = overall_score(scores, modalities)
+    if clip.info.still and score is not None and not detector.card.get("calibrated_for_stills"):
+        score, findings = None, (*findings, _uncalibrated(detector))
     return Analysis(
         clip=clip.info, detector=detector.id, checkpoint=detector.card["checkpoint"],
         provisional=detector.card["provisional"], score=score, **modalities, verdict=decide(score, thresholds),
-        segments=mark_segments(scores, thresholds, clip.duration_s) if scores else (), windows=scores,
-        findings=clip.quality.findings, thresholds=thresholds, seconds=time.perf_counter() - begin,
-        offset_s=scores[0].offset_s if scores else None,
+        segments=mark_segments(scores, thresholds, clip.duration_s) if scores and not clip.info.still else (),
+        windows=scores, findings=clip.quality.findings + findings, thresholds=thresholds,
+        seconds=time.perf_counter() - begin, offset_s=scores[0].offset_s if scores else None,
+        memory=watch.memory if scores else None,
     )
+
+
+def _score(clip: PreparedClip, detector: Detector) -> tuple[tuple[WindowScores, ...], tuple[Finding, ...]]:
+    """Scores of each face track (or of the sound alone), and why this detector gives none."""
+    if clip.info.still and not detector.spec.stills:
+        return (), (_needs_movement(detector),)
+    if clip.duration_s < SHORTEST_S and not clip.info.still:
+        return (), ()
+    windows = [w for w in cut_windows(clip, detector.spec) if _any(w)]
+    if "added" not in detector.card:
+        return tuple(detector.score(w) for w in windows), ()
+    try:
+        return tuple(guests.score_checked(detector, w) for w in windows), ()
+    except Exception as error:  # a stranger's code; the other detectors go on
+        return (), (guests.failure(detector, error),)
+
+
+def _needs_movement(detector: Detector) -> Finding:
+    return Finding(Reason.NEEDS_MOVEMENT, f"{detector.card['name']} judges how a face changes over time, or "
+                   "sound; a still picture has neither.",
+                   "If the picture is from a video, use at least a second of the video.")
+
+
+def _uncalibrated(detector: Detector) -> Finding:
+    return Finding(
+        Reason.STILLS_NOT_CALIBRATED, f"{detector.card['name']} looked at the still picture, but learnt from moving "
+        "faces: what it says is no probability, and no verdict is made of it.",
+        "Take its score as a reason to look closer at most, and ask for the video.")
 
 
 def _any(windows: Windows) -> bool:
@@ -67,52 +101,76 @@ def decide(score: float | None, thresholds: Thresholds) -> Verdict:
     return Verdict.SUSPICIOUS if score >= thresholds.suspicious else Verdict.NO_SIGNS
 
 
+def score_clip(clip: PreparedClip, detectors: Sequence[str], device: str = "auto",
+               stage: Callable[[str], None] = lambda words: None) -> list[Analysis]:
+    """Each of these detectors on one prepared clip. stage is told, in words, what comes next.
+
+    Raises: as analyse.
+    """
+    from detectors import load  # the registry imports this module's neighbours
+
+    analyses = []
+    with remembering():
+        for detector in [load(name, device) for name in detectors]:
+            stage(f"Scoring with {detector.card['name']}")
+            analyses.append(analyse_clip(clip, detector))
+    return analyses
+
+
 def analyse(
     path: str | Path,
     detectors: Sequence[str] | None = None,
     device: str = "auto",
     on_stage: OnStage | None = None,
     probe: bool = False,
+    score: Callable[..., list[Analysis]] = score_clip,
 ) -> dict:
     """The object that scan.py prints for one clip. A file that cannot be read gives the error form, no exception.
 
     probe: also try cheap copies of the clip (detectors.probe); a verdict that they turn is lowered.
+    score: score_clip, or what stands in for it: where a GPU is lent for seconds, scoring alone runs on it.
 
-    Raises: KeyError for an unknown detector id (the message lists the choices), ValueError for a bad device.
+    Raises: KeyError for an unknown detector id (the message lists the choices), GuestError for a class that cannot
+    join the list, ValueError for a bad device.
     """
-    from detectors import available, load  # the registry imports this module's neighbours
+    from detectors import available, known_id  # the registry imports this module's neighbours
 
     begin = time.perf_counter()
-    chosen = [load(name, device) for name in dict.fromkeys(detectors or available())]
+    resolve_device(device)
+    chosen = list(dict.fromkeys(known_id(name) for name in detectors or available()))
     try:
-        answer = _analyse(path, chosen, _relay(on_stage, begin), probe)
+        answer = _analyse(path, chosen, device, _relay(on_stage, begin), probe, score)
     except MediaError as error:
         return _error_form(path, error.finding)
     answer["timings_s"]["total"] = round(time.perf_counter() - begin, 3)
     return answer
 
 
-def _analyse(path: str | Path, detectors: Sequence[Detector], stage: Callable[[str], None], probe: bool) -> dict:
-    from detectors.probe import probe as try_copies  # it imports this module
-
+def _analyse(path: str | Path, detectors: Sequence[str], device: str, stage: Callable[[str], None], probe: bool,
+             score: Callable[..., list[Analysis]]) -> dict:
     begin = time.perf_counter()
     clip = prepare(path, on_stage=lambda words, _: stage(words))
     prepared = time.perf_counter()
     stage("Reading what the file tells of its making")
     provenance = read_provenance(path, clip.info)
     timings_s = {"prepare": prepared - begin, "provenance": time.perf_counter() - prepared}
-    analyses = []
-    for detector in detectors:
-        stage(f"Scoring with {detector.card['name']}")
-        analyses.append(analyse_clip(clip, detector))
-        timings_s[detector.id] = analyses[-1].seconds
+    analyses = score(clip, detectors, device, stage)
+    timings_s |= {a.detector: a.seconds for a in analyses}
     answer = _answer(clip, analyses) | {"provenance": provenance.to_json()}
     if probe:
         scored = time.perf_counter()
-        _lower(answer, try_copies(path, detectors, analyses, on_stage=lambda words, _: stage(words)))
+        _lower(answer, _try_copies(path, detectors, device, analyses, stage))
         timings_s["probe"] = time.perf_counter() - scored
     answer["timings_s"] = {name: round(seconds, 3) for name, seconds in timings_s.items()}
     return answer
+
+
+def _try_copies(path: str | Path, detectors: Sequence[str], device: str, analyses: Sequence[Analysis],
+                stage: Callable[[str], None]) -> Probe:
+    from detectors import load, probe  # they import this module
+
+    return probe.probe(path, [load(name, device) for name in detectors], analyses,
+                       on_stage=lambda words, _: stage(words))
 
 
 def _lower(answer: dict, probe: Probe) -> None:
@@ -148,18 +206,20 @@ def _answer(clip: PreparedClip, analyses: Sequence[Analysis]) -> dict:
     score = _mean([a.score for a in judged])
     verdict = majority([a.verdict for a in judged])
     agree = sum(a.verdict == verdict for a in judged)
+    findings = list(dict.fromkeys([*clip.quality.findings, *(f for a in analyses for f in a.findings)]))
     return {
         "clip": Path(clip.info.path).name,
         "sha256": clip.info.sha256,
         "duration_s": round(clip.duration_s, 3),
         "verdict": str(verdict),
         "score": score,
-        "reasons": [str(r) for r in clip.quality.reasons],
-        "findings": [f.to_json() for f in clip.quality.findings],
+        "reasons": [str(r) for r in dict.fromkeys(f.reason for f in findings)],
+        "findings": [f.to_json() for f in findings],
         "provisional": any(a.provisional for a in analyses),
         "consensus": {**consensus, "agree": agree, "of": len(judged)},
         "detectors": {a.detector: a.to_json() for a in analyses},
         "media": _media_json(clip),
+        "memory": {a.detector: a.memory.to_json() for a in analyses if a.memory is not None},
         "telltale": VERSION,
     }
 
@@ -194,6 +254,7 @@ def _error_form(path: str | Path, finding: Finding) -> dict:
         "consensus": {"video": None, "audio": None, "sync": None, "agree": 0, "of": 0},
         "detectors": {},
         "media": {},
+        "memory": {},
         "provenance": None,
         "telltale": VERSION,
         "timings_s": {},

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from detectors.memory import Memory
 from media import ClipInfo, Finding
 
 MODALITIES = ("video", "audio", "sync")
@@ -41,6 +42,7 @@ class InputSpec:
     lips_px: int | None = None
     stretch: bool = True  # a shorter clip is sampled more densely and its sound repeated; False: padded with nothing
     least_face_share: float = 0.8  # of a window's frames that must show the face for it to be judged
+    stills: bool = False  # a single picture says something to it; False: it judges movement, and abstains
 
     @property
     def fps(self) -> float:
@@ -145,6 +147,7 @@ class Analysis:
     thresholds: Thresholds
     seconds: float  # time the scoring took
     offset_s: float | None = None  # by which the sound comes after the picture of the main face, where it is told
+    memory: Memory | None = None  # that the scoring took
 
     def to_json(self) -> dict:
         rounded = {name: _round(getattr(self, name)) for name in ("score", "video", "audio", "sync")}
@@ -162,7 +165,10 @@ class Analysis:
 
 
 class Detector(Protocol):
-    """What every detector gives. Built by detectors.load(); scoring never changes its state."""
+    """What every detector gives. Built by detectors.load(); scoring never changes its state.
+
+    A detector from outside (detectors.guests) may leave out `model` and `logits`: it scores, and is not explained.
+    """
 
     id: str
     spec: InputSpec

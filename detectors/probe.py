@@ -30,6 +30,7 @@ import numpy as np
 
 from detectors.analysis import SEVERITY, analyse_clip, majority
 from detectors.contract import MODALITIES, Analysis, Detector, Verdict
+from detectors.recall import remembering
 from detectors.segments import score_curve
 from media import GRID_HZ, MediaError, OnStage, PreparedClip, prepare
 from media.variants import VARIANTS, Variant, excerpt, vary, why_not
@@ -133,7 +134,8 @@ def probe(path: str | Path, detectors: Sequence[Detector], base: Sequence[Analys
     part, heard = clip, whole
     if end_s - start_s < clip.duration_s:
         part = excerpt(clip, start_s, end_s)
-        heard = {d.id: analyse_clip(part, d) for d in detectors}
+        with remembering():
+            heard = {d.id: analyse_clip(part, d) for d in detectors}
 
     trials = []
     with tempfile.TemporaryDirectory(prefix="telltale-") as folder:
@@ -192,7 +194,8 @@ def _try(variant: Variant, part: PreparedClip, path: str | Path, start_s: float,
         return Trial(variant, {}, None, reason)
     try:
         varied = vary(part, path, start_s, variant, folder, stop_at)
-        readings = {d.id: read(analyse_clip(varied, d), heard[d.id]) for d in detectors}
+        with remembering():
+            readings = {d.id: read(analyse_clip(varied, d), heard[d.id]) for d in detectors}
     except TimeoutError:
         return Trial(variant, {}, None, "The time set for the probe was up.", time.monotonic() - begin)
     except (av.FFmpegError, OSError):

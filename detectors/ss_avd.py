@@ -38,6 +38,10 @@ MISSING MODALITY. A batch has both, only video, or only audio. A missing stream 
 the tokens that are there, with their rows of the positions and of the token norm; nothing stands in for the others,
 no zeros and no mean. The missing head's logit is None, and so is `whole`, which reads both streams.
 
+STILLS. Each frame is looked at by itself, and frames are only mixed and averaged: a still picture, in the place of all
+frames, is a case that it can judge. It learnt from moving faces and is not calibrated for stills. The other three
+detectors read change, order or spread over frames, of which a still has none.
+
 POLARITY. Each head has two classes, 0 = fake and 1 = real [code]. What leaves this file is P(fake), and logits are
 fake minus real: higher is more fake.
 
@@ -65,7 +69,7 @@ NAME, CITATION = "SS-AVD", "arXiv 2506.07358"
 FAKE, REAL = 0, 1  # class order of the two-class heads [code]
 AUDIO_HZ = 16_000
 SPEC = InputSpec(
-    window_s=3.0, hop_s=1.0, frames=10, face_px=224, audio_hz=AUDIO_HZ, modalities=("video", "audio")
+    window_s=3.0, hop_s=1.0, frames=10, face_px=224, audio_hz=AUDIO_HZ, modalities=("video", "audio"), stills=True
 )
 
 
@@ -800,4 +804,5 @@ def load_detector(state: dict[str, Tensor], card: dict, device: str | torch.devi
     """
     model = build(card)
     model.load_state_dict(state, strict=True)
-    return SSAVDDetector(model, card, InputSpec(**{**card["input_spec"], "modalities": ("video", "audio")}), device)
+    told = {"stills": SPEC.stills, **card["input_spec"]}  # of the architecture; older cards do not say it
+    return SSAVDDetector(model, card, InputSpec(**{**told, "modalities": ("video", "audio")}), device)

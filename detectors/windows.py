@@ -23,10 +23,12 @@ def cut_windows(clip: PreparedClip, spec: InputSpec, starts_s: np.ndarray | None
     """One Windows per face track, or a single one without a track when no face can be judged.
 
     Windows start at window_starts, or at starts_s [n]. A modality that the clip's quality blocks is left out
-    altogether, not filled with zeros.
+    altogether, not filled with zeros. A still picture is one window: it stands in all places where the spec stretches,
+    else in the first alone, and the others are masked.
     """
     starts = window_starts(clip.duration_s, spec) if starts_s is None else starts_s
-    ends = np.minimum(starts + spec.window_s, clip.duration_s)
+    shown_s = 1 / GRID_HZ if clip.info.still else clip.duration_s  # as if the picture were one of a video's
+    ends = np.minimum(starts + spec.window_s, shown_s)
     audio, has_audio = _cut_audio(clip, spec, starts, ends)
     tracks = () if clip.quality.blocks("video") or "video" not in spec.modalities else clip.tracks
     if not tracks:

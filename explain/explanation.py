@@ -86,6 +86,7 @@ def explain(
     segment: Segment | None = None,
     moment_s: float | None = None,
     *,
+    span_s: tuple[float, float] | None = None,
     track_id: int | None = None,
     head: str | None = None,
     replacement: str = "blur",
@@ -94,7 +95,8 @@ def explain(
     sensitivity: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Explanation]:
-    """Explains a segment, or the window around a moment: yields the explanation after every step, fuller each time.
+    """Explains a segment, the window around a moment, or any span: yields the explanation after every step, fuller
+    each time.
 
     track_id: the face; the segment's own, or the first, when None. head: "video", "audio", "sync" or "whole"; that of
     the segment's modality when None, else whole. replacement: one of baselines.REPLACEMENTS; where a clip has no
@@ -110,7 +112,7 @@ def explain(
     if segment is not None:
         track_id = segment.track_id if track_id is None else track_id
         head = head or segment.modality
-    target, notes = aim(clip, detector, _span(clip, segment, moment_s), track_id=track_id, head=head,
+    target, notes = aim(clip, detector, span_s or _span(clip, segment, moment_s), track_id=track_id, head=head,
                         replacement=replacement, scores=scores, should_stop=should_stop)
     told = Explanation(
         detector.id, detector.card["checkpoint"], target.head, target.track_id, target.start_s, target.end_s,
@@ -150,6 +152,8 @@ def aim(clip: PreparedClip, detector: Detector, span_s: tuple[float, float], *, 
         logits, key=lambda name: float(logits[name].mean()))
     if head not in logits:
         raise NothingToExplain(f"Here, this detector tells {', '.join(logits)}, not {head}.")
+    if not torch.isfinite(logits[head]).all():
+        raise NothingToExplain(f"Too little is known here for this detector's score of {head}.")
     score = float(logits[head].sigmoid().mean())
     baseline, notes = (mean_of_window if replacement == "mean" else blurred)(cut.inputs), ()
     if replacement == "neutral":

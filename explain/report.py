@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from html import escape as _escape
 from itertools import count
@@ -32,6 +31,7 @@ from explain.answer import (
     unbroken,
     was_lowered,
 )
+from explain.pictures import Picture
 
 _STYLE = Path(__file__).with_name("report.css")
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
@@ -51,21 +51,12 @@ _PATTERNS = (
 )
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A picture for the report, with what it shows in words."""
-
-    data: bytes
-    media_type: str  # "image/png" | "image/jpeg"
-    alt: str
-    caption: str  # its finding, and whether its test was passed
-
-
 def report_html(answer: dict, cards: dict[str, dict], *, pictures: Sequence[Picture] = (),
                 made: datetime | None = None) -> str:
     """The report on one answer (the object of scan.py, its error form included).
 
-    cards: detectors.available(), for names, training and measured results. made: when, now when None.
+    cards: detectors.available(), for names, training and measured results. pictures: those with a detector stand with
+    its explanation. made: when, now when None.
     Raises: ValueError for a picture that is neither PNG nor JPEG.
     """
     sections = (
@@ -74,7 +65,8 @@ def report_html(answer: dict, cards: dict[str, dict], *, pictures: Sequence[Pict
         _detectors(answer, cards),
         _timelines(answer, cards),
         _segments(answer, cards),
-        _pictures(pictures),
+        _explanations(answer, cards, pictures),
+        _pictures(pictures, answer),
         _quality(answer),
         _probe(answer),
         _file(answer),
@@ -103,14 +95,15 @@ def report_name(answer: dict) -> str:
     return f"telltale-{kept or 'clip'}.html"
 
 
-def write_report(answer: dict, folder: str | Path, cards: dict[str, dict] | None = None) -> Path:
+def write_report(answer: dict, folder: str | Path, cards: dict[str, dict] | None = None, *,
+                 pictures: Sequence[Picture] = ()) -> Path:
     """Writes the report into the folder, which is made where it is missing, and returns its path.
 
     An earlier report is never overwritten: the name gets a number. Raises: OSError.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    page = report_html(answer, available() if cards is None else cards)
+    page = report_html(answer, available() if cards is None else cards, pictures=pictures)
     name = PurePath(report_name(answer))
     for number in count(1):
         path = folder / (name.name if number == 1 else f"{name.stem}-{number}{name.suffix}")
@@ -239,7 +232,47 @@ def _segments(answer: dict, cards: dict[str, dict]) -> str:
     return _section(words.SEGMENTS, table if rows else f"<p>{escape(words.SEGMENTS_NONE)}</p>")
 
 
-def _pictures(pictures: Sequence[Picture]) -> str:
+def _explanations(answer: dict, cards: dict[str, dict], pictures: Sequence[Picture]) -> str:
+    """What each detector reacted to, in words and figures, with its pictures where there are any."""
+    told = "".join(
+        f"<h3>{escape(detector_name(e['detector'], cards))}</h3>{_explanation(e)}"
+        + _figures([p for p in pictures if p.detector == e["detector"]])
+        for e in answer.get("explanations") or []
+    )
+    told += "".join(
+        f"<h3>{escape(detector_name(name, cards))}</h3><p>{escape(words.NOT_EXPLAINED.format(reason=reason))}</p>"
+        for name, reason in (answer.get("not_explained") or {}).items()
+    )
+    return _section(words.EXPLANATIONS, f"<p>{escape(words.EXPLANATIONS_NOTE)}</p>{told}", page=True) if told else ""
+
+
+def _explanation(explanation: dict) -> str:
+    spans = ", ".join(_span(start, end) for start, end in explanation["windows_s"])
+    head = words.EXPLAINED_HEADS.get(explanation["head"], explanation["head"])
+    lines = [words.EXPLAINED.format(head=head, spans=spans, score=f"{explanation['score']:.2f}"),
+             *explanation["sentences"], explanation["replacement_words"], *explanation["notes"]]
+    told = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    tables = ""
+    if share := explanation["share"]:
+        rows = [(escape(words.SHARES_PARTS.get(part, part)), f"{value:+.2f}", f"{100 * share['of_total'][part]:.0f} %")
+                for part, value in share["values"].items()]
+        tables += _table(words.SHARES_CAPTION, words.SHARES_HEADERS, rows)
+    rows = [(escape(words.MAPS.get(method, method)),
+             escape(words.PASSED[bool(test["passed"])].format(sentence=test["sentence"])))
+            for method, test in explanation["faithfulness"].items()]
+    if rows:
+        tables += _table(words.TESTS_CAPTION, words.TESTS_HEADERS, rows)
+    return f"<ul>{told}</ul>{tables}"
+
+
+def _pictures(pictures: Sequence[Picture], answer: dict) -> str:
+    """Those that stand with no explanation."""
+    explained = {e["detector"] for e in answer.get("explanations") or []}
+    figures = _figures([p for p in pictures if p.detector not in explained])
+    return _section(words.PICTURES, figures) if figures else ""
+
+
+def _figures(pictures: Sequence[Picture]) -> str:
     figures = ""
     for picture in pictures:
         if picture.media_type not in _MEDIA_TYPES:
@@ -247,7 +280,7 @@ def _pictures(pictures: Sequence[Picture]) -> str:
         data = base64.b64encode(picture.data).decode()
         figures += (f'<figure><img src="data:{picture.media_type};base64,{data}" alt="{escape(picture.alt)}">'
                     f"<figcaption>{escape(picture.caption)}</figcaption></figure>")
-    return _section(words.PICTURES, figures) if figures else ""
+    return figures
 
 
 # ---- timelines ------------------------------------------------------------------------------------------------

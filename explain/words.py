@@ -169,3 +169,58 @@ LIMITS_ALWAYS = (
 JSON = "The same answer for programs"
 JSON_NOTE = "This file holds the whole answer as JSON, in its element “telltale-answer”."
 JSON_DOWNLOAD = "Save the answer (JSON)"
+
+# Pictures of an explanation
+MAPS = {
+    "ablation": "map by region and band", "integrated_gradients": "fine map", "grad_cam": "Grad-CAM",
+    "smooth_grad": "SmoothGrad",
+}
+COLOURS_MEAN = "Orange speaks for manipulation, blue against it"
+COLOURS_GREYED = "Grey and hatched, because the map did not pass its test; dark was to speak for manipulation"
+READING = {True: "outlined is the strongest cell", False: "the strongest blocks are what the test takes away"}
+NOT_TESTED = "This map has not been tested yet."
+UNTESTED, FAILED = "This map is not tested yet", "This map did not pass its test"
+RECORDED, WITH_MAP, MAP_FAILED = "recorded", "map", "map, test not passed"
+AGAINST, FOR = "against", "for manipulation"
+FACES = "{count} moments of the face from {start} to {end} s, above as recorded, below in grey with the {map}."
+LIPS = "{count} close-ups of the mouth from {start} to {end} s, above as recorded, below in grey with the {map}."
+SPECTROGRAM = (
+    "The sound from {start} to {end} s as a spectrogram, 0 to 8 kHz, above as recorded, below with the {map}."
+)
+REGION_TABLE = (
+    "What each region of the face is worth over time, {start} to {end} s: the log-odds of manipulation that are lost "
+    "when it is replaced."
+)
+BAND_TABLE = (
+    "What each band of the sound is worth over time, {start} to {end} s: the log-odds of manipulation that are lost "
+    "when it is replaced."
+)
+STRONGEST = "The strongest cell: {place}, {start} to {end} s, {value}."
+STRONGEST_NONE = "No cell raises the score."
+MOUTH_LOOP = "The mouth from {start} to {end} s in a loop, left as recorded, right in grey with the {map}."
+
+# Explanations in the report
+EXPLANATIONS = "What the detectors reacted to"
+EXPLANATIONS_NOTE = (
+    "An explanation tells what a detector reacted to. It does not prove that something was changed there. Each map was "
+    "tested: what it marks was taken away, and so were equally large places at random."
+)
+EXPLAINED = "Explained: {head}, {spans}. Score there: {score}."
+EXPLAINED_HEADS = {**{name: told.lower() for name, told in MODALITIES.items()}, "whole": "the whole"}
+SHARES_CAPTION = "What each part adds to the log-odds of manipulation (Shapley values), and its part of all they do"
+SHARES_HEADERS = ("Part", "Log-odds", "Part of all")
+SHARES_PARTS = {"face": "Face", "lips": "Close-up of the mouth", "audio": "Sound"}
+TESTS_CAPTION = "Each map's test"
+TESTS_HEADERS = ("Map", "What its test says")
+PASSED = {True: "Passed. {sentence}", False: "Not passed. {sentence}"}
+NOT_EXPLAINED = "Not explained: {reason}"
+
+# The annotated video
+BOX_FACE = "face {number}"
+BOX_MARKED = "marked: {parts}"
+NOW = "{time} of {duration} s."
+NOW_MARKED = "Marked now: {parts}."
+NOW_MAP = "Map of {detector}: orange for manipulation, blue against."
+NOW_MAP_UNTESTED = "Map of {detector}, not tested yet: orange for, blue against."
+FOOTER_LEGEND = "Orange stripes: marked. Grey stripes: not judged."
+SOUND_ALONE = "Sound alone, no picture"

@@ -37,6 +37,10 @@ class Reason(str, Enum):
     NO_SPEECH = "NO_SPEECH"
     TOO_NOISY = "TOO_NOISY"
     SEVERAL_AUDIO_STREAMS = "SEVERAL_AUDIO_STREAMS"
+    STILL_PICTURE = "STILL_PICTURE"
+    NEEDS_MOVEMENT = "NEEDS_MOVEMENT"  # a detector that judges no still picture
+    STILLS_NOT_CALIBRATED = "STILLS_NOT_CALIBRATED"  # a detector that looks at one, and gives no probability
+    DETECTOR_FAILED = "DETECTOR_FAILED"  # one from outside
 
     def __str__(self) -> str:
         return self.value
@@ -89,6 +93,7 @@ class ClipInfo:
     audio_channels: int | None = None
     audio_streams: int = 0
     metadata: dict[str, str] = field(default_factory=dict)  # container tags: user text, escape before showing
+    still: bool = False  # one picture without a duration: duration_s is 0
 
 
 @dataclass(frozen=True)

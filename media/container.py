@@ -10,7 +10,7 @@ import av
 from av.stream import Disposition
 
 from media.clip import Reason
-from media.limits import FORMATS, PROTOCOLS, Limits, refusal
+from media.limits import ACCEPTED, FORMATS, PROTOCOLS, Limits, refusal
 
 # Their headers state how long the clip is. Of the others (MP3, AAC, MPEG-TS) FFmpeg guesses it from what is there.
 _STATE_DURATION = {"mov", "matroska", "avi", "flv", "asf", "wav", "flac"}
@@ -36,7 +36,8 @@ def check_file(path: str | Path, limits: Limits) -> int:
         raise refusal(Reason.DECODE_FAILED, "The file cannot be found or opened.",
                       "Check the path and that you may read it.") from error
     if not stat.S_ISREG(status.st_mode):  # a folder, a pipe, a device: reading it could hang
-        raise refusal(Reason.DECODE_FAILED, "This is not a file.", "Give the path of a video or sound file.")
+        raise refusal(Reason.DECODE_FAILED, "This is not a file.",
+                      "Give the path of a video, a sound file or a picture.")
     if status.st_size == 0:
         raise refusal(Reason.DECODE_FAILED, "The file is empty (0 bytes).", _ANOTHER_COPY)
     limits.check_size(status.st_size)
@@ -58,7 +59,7 @@ def open_container(path: str | Path) -> av.container.InputContainer:
         raise refusal(
             Reason.UNSUPPORTED_FORMAT,
             "This kind of file is not accepted.",
-            "Use a video (MP4, MOV, WebM, MKV, AVI) or a sound file (WAV, MP3, M4A, FLAC, OGG).",
+            ACCEPTED,
         ) from error
     except (av.FFmpegError, OSError, ValueError, UnicodeError) as error:
         raise refusal(Reason.DECODE_FAILED, "The file cannot be read as video or sound: its data is not valid.",

@@ -28,7 +28,8 @@ BROKEN_LIMIT = ("The file or its credentials were changed after signing. Innocen
                 "or converting with a program that does not know of Content Credentials.")
 
 _MOST = 12  # actions, ingredients, failures that are told
-_MIME = {"mov": "video/mp4", "avi": "video/avi", "wav": "audio/wav", "mp3": "audio/mpeg", "flac": "audio/flac"}
+_MIME = {"mov": "video/mp4", "avi": "video/avi", "wav": "audio/wav", "mp3": "audio/mpeg", "flac": "audio/flac",
+         "jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
 _TRUST_CODES = {"signingCredential.trusted": "yes", "signingCredential.untrusted": "no"}
 _ACTIONS = {
     "c2pa.created": "created", "c2pa.opened": "opened", "c2pa.edited": "edited", "c2pa.placed": "another file placed",

@@ -60,7 +60,7 @@ class Picture:
         width, height = self.size_px
         factor = max(max(width, height) / long_px, 1.0)
         size = (max(round(width / factor), 1), max(round(height / factor), 1))
-        planes = [cv2.resize(p, size, interpolation=cv2.INTER_AREA) for p in (self.y, self.u, self.v)]
+        planes = [_shrunk(p, size) for p in (self.y, self.u, self.v)]
         return self._rgb(planes), width / size[0]
 
     def crop(self, matrix: np.ndarray, side_px: int) -> np.ndarray:
@@ -144,6 +144,14 @@ class CropRoll:
 
 def _plane(plane: av.video.plane.VideoPlane) -> np.ndarray:
     return np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, :plane.width]
+
+
+def _shrunk(plane: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Area average in two steps: by a whole factor, which is several times faster, then by what remains."""
+    whole = min(plane.shape[1] // size[0], plane.shape[0] // size[1])
+    if whole > 1:
+        plane = cv2.resize(plane, (plane.shape[1] // whole, plane.shape[0] // whole), interpolation=cv2.INTER_AREA)
+    return cv2.resize(plane, size, interpolation=cv2.INTER_AREA)
 
 
 def _warp(plane: np.ndarray, matrix: np.ndarray, side_px: int, shrink: float) -> np.ndarray:

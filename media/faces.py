@@ -1,19 +1,23 @@
-"""Faces over time: MTCNN at a few hertz on a reduced frame, joined into tracks, smoothed in between."""
+"""Faces over time: MTCNN at a few hertz on a reduced frame, joined into tracks, smoothed in between.
+
+A face seen a moment ago is looked for where it was; the whole picture is searched once a second, after cuts and
+whenever a face is missing.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import numpy as np
-import torch
-from facenet_pytorch import MTCNN
 from scipy.optimize import linear_sum_assignment
+
+from media import mtcnn
 
 DETECT_HZ = 5.0
 DETECT_LONG_PX = 480  # long side of the reduced frame
 SMALLEST_FACE_PX = 24  # in the reduced frame
-FULL_SCAN_EVERY = 5  # detections; between full scans the search starts near the size of the known faces
+SCAN_EVERY = 5  # looks; a face that is still where it was needs no search in between
+SMALLEST_EVERY = 10  # looks; in between a search starts near the size of the known faces
 MIN_CONFIDENCE = 0.9
 BRIDGE_S = 0.65  # a face missed for less is interpolated, for more it is lost
 REJOIN_S = 2.0  # a face that comes back in the same place within this time is the same track
@@ -69,34 +73,27 @@ class Track:
 def _local_linear(x: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Weighted straight-line fit of values [m, d] over x [m], read at x = 0."""
     weights = np.exp(-0.5 * (x / SMOOTH_S) ** 2) + 1e-9
-    mean_x = np.average(x, weights=weights)
-    mean = np.average(values, axis=0, weights=weights)
-    spread = np.average((x - mean_x) ** 2, weights=weights)
+    weights /= weights.sum()
+    mean_x, mean = weights @ x, weights @ values
+    spread = weights @ (x - mean_x) ** 2
     if spread < 1e-4:
         return mean
-    slope = ((weights * (x - mean_x)) @ (values - mean)) / (weights.sum() * spread)
-    return mean - slope * mean_x
-
-
-@lru_cache(maxsize=1)
-def _mtcnn() -> MTCNN:
-    return MTCNN(keep_all=True, min_face_size=SMALLEST_FACE_PX, device=torch.device("cpu")).eval()
+    return mean - (weights * (x - mean_x)) @ (values - mean) / spread * mean_x
 
 
 def find_faces(image: np.ndarray, smallest_px: float = SMALLEST_FACE_PX) -> list[Detection]:
     """Faces in one reduced frame [H, W, 3] uint8 RGB, largest first, in that frame's pixels."""
-    if min(image.shape[:2]) < SMALLEST_FACE_PX:
-        return []
-    mtcnn = _mtcnn()
-    mtcnn.min_face_size = smallest_px
-    boxes, confidences, landmarks = mtcnn.detect(image, landmarks=True)
-    if boxes is None:
-        return []
-    return [
-        Detection(np.asarray(b, np.float32), np.asarray(p, np.float32), float(c))
-        for b, p, c in zip(boxes, landmarks, confidences)
-        if c >= MIN_CONFIDENCE
-    ]
+    return _detections(*mtcnn.scan(image, smallest_px))
+
+
+def find_again(image: np.ndarray, boxes: np.ndarray) -> list[Detection]:
+    """Those of the faces last seen in boxes [n, 4] that are still about there; else as find_faces."""
+    return _detections(*mtcnn.look_again(image, boxes))
+
+
+def _detections(boxes: np.ndarray, landmarks: np.ndarray, confidences: np.ndarray) -> list[Detection]:
+    found = [Detection(*one) for one in zip(boxes, landmarks, confidences.tolist()) if one[2] >= MIN_CONFIDENCE]
+    return sorted(found, key=lambda d: float(np.prod(d.box[2:] - d.box[:2])), reverse=True)
 
 
 class FaceFollower:
@@ -111,21 +108,26 @@ class FaceFollower:
         """image: reduced frame [H, W, 3] uint8 RGB; scale: display pixels per pixel of it."""
         cut = self._is_cut(image)
         alive = [] if cut else [t for t in self.tracks if time_s - t.times_s[-1] <= REJOIN_S]
-        smallest_px = float(SMALLEST_FACE_PX)
-        if self._seen % FULL_SCAN_EVERY and alive and not cut:
-            widths = [(t.found[-1].box[2] - t.found[-1].box[0]) / scale for t in alive]
-            smallest_px = max(SMALLEST_FACE_PX, 0.4 * min(widths))
+        found = self._look(image, [t.found[-1].box / scale for t in alive])
         self._seen += 1
 
-        found = [
-            Detection(d.box * scale, d.landmarks * scale, d.confidence)
-            for d in find_faces(image, smallest_px)[:MAX_FACES]
-        ]
+        found = [Detection(d.box * scale, d.landmarks * scale, d.confidence) for d in found[:MAX_FACES]]
         for detection, track in self._match(found, alive):
             if track is None:
                 track = Track(len(self.tracks))
                 self.tracks.append(track)
             track.add(time_s, detection)
+
+    def _look(self, image: np.ndarray, known: list[np.ndarray]) -> list[Detection]:
+        """known: boxes of the faces that may be there, in the image's pixels."""
+        smallest_px = float(SMALLEST_FACE_PX)
+        if known and self._seen % SCAN_EVERY:
+            found = find_again(image, np.stack(known))
+            if len(found) == len(known):
+                return found
+        if known and self._seen % SMALLEST_EVERY:
+            smallest_px = max(smallest_px, 0.4 * min(float(box[2] - box[0]) for box in known))
+        return find_faces(image, smallest_px)
 
     def _is_cut(self, image: np.ndarray) -> bool:
         """A hard cut: the picture changes wholesale between two looks, so no face may be carried over."""

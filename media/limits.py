@@ -10,6 +10,8 @@ from media.clip import Finding, MediaError, Reason
 # name. Only self-contained containers are let in, and only from the file itself.
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,wav,mp3,flac,ogg,aac,amr"
 PROTOCOLS = "file"
+ACCEPTED = ("Use a video (MP4, MOV, WebM, MKV, AVI), a sound file (WAV, MP3, M4A, FLAC, OGG) or a picture (JPEG, PNG, "
+            "WebP).")
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,7 @@ class Limits:
     size_bytes: int = 500_000_000
     duration_s: float = 600.0
     pixels: int = 4096 * 2304  # 4K; a bomb of 8192 x 8192 in 200 kB takes 200 MB a frame
+    still_pixels: int = 60_000_000  # phones take photos of 50 megapixels; one takes 240 MB for a moment
     fps: float = 130.0
     frames: int = 40_000  # ten minutes at 60 fps and a little more
     streams: int = 16
@@ -43,6 +46,15 @@ class Limits:
                 Reason.TOO_LARGE,
                 f"The picture has {width_px} × {height_px} pixels; the limit is {self.pixels / 1e6:.1f} megapixels.",
                 "Try a copy of at most 4K (3840 × 2160).",
+            )
+
+    def check_still_pixels(self, width_px: int, height_px: int) -> None:
+        if width_px * height_px > self.still_pixels:
+            raise refusal(
+                Reason.TOO_LARGE,
+                f"The picture has {width_px} × {height_px} pixels; the limit is {self.still_pixels / 1e6:.0f} "
+                "megapixels.",
+                "Try a smaller copy.",
             )
 
     def check_frames(self, frames: int, span_s: float) -> None:

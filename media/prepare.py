@@ -29,9 +29,10 @@ from media.container import (
 )
 from media.crops import CropRoll, Picture, display_size, face_and_lips
 from media.faces import DETECT_HZ, DETECT_LONG_PX, LOOKAHEAD_S, FaceFollower
-from media.limits import Limits, refusal
+from media.limits import ACCEPTED, Limits, refusal
 from media.quality import SHORTEST_TRACK_S, judge_quality
 from media.sound import WaveformBuilder, find_speech
+from media.still import is_still, read_still
 
 OnStage = Callable[[str, float], None]  # what is done now, in words; seconds since preparing began
 
@@ -63,7 +64,7 @@ def prepare(path: str | Path, *, on_stage: OnStage | None = None, limits: Limits
         return replace(known, info=replace(known.info, path=str(path)))
 
     stage("Reading the clip and finding faces")
-    decoded = _Decoder(path, limits).run()
+    decoded = read_still(path, limits) if is_still(path) else _Decoder(path, limits).run()
     info = replace(decoded.info, path=str(path), sha256=sha256, size_bytes=size_bytes)
     decode_end = time.perf_counter()
 
@@ -118,7 +119,7 @@ class _Decoder:
             video, audio = video_stream(container), audio_stream(container)
             if video is None and audio is None:
                 raise refusal(Reason.UNSUPPORTED_FORMAT, "The file holds neither video nor sound that can be decoded.",
-                              "Use a video (MP4, MOV, WebM, MKV, AVI) or a sound file (WAV, MP3, M4A, FLAC, OGG).")
+                              ACCEPTED)
             streams = [s for s in (video, audio) if s is not None]
             zero_s = min((float(s.start_time * s.time_base) for s in streams if s.start_time is not None), default=0.0)
             if video is not None:
@@ -200,8 +201,9 @@ class _Decoder:
             for track in self._follower.tracks:
                 if (state := track.at(grid / GRID_HZ)) is None:
                     continue
-                rolls = self._rolls.setdefault(track.track_id, _TrackRolls())
-                rolls.add(grid / GRID_HZ, state, face_and_lips(picture, state[1]))
+                if track.track_id not in self._rolls:
+                    self._rolls[track.track_id] = _TrackRolls()
+                self._rolls[track.track_id].add(grid / GRID_HZ, state, face_and_lips(picture, state[1]))
 
     def _finish(self, container: av.container.InputContainer, video, audio) -> None:
         self.waveform = self._sound.finish()

@@ -92,7 +92,7 @@ def read_provenance(path: str | Path, info: ClipInfo, trust_anchors: str | None 
     """
     not_checked: list[str] = []
     try:
-        streams = _read_streams(path, limit_s)
+        streams = _Streams(_tags(info)) if info.still else _read_streams(path, limit_s)
     except (MediaError, av.FFmpegError, OSError, ValueError, MemoryError):
         streams = _Streams()
         not_checked.append("The timestamps and tags of the streams could not be read.")
@@ -135,6 +135,11 @@ class _Streams:
     video: _Timing = field(default_factory=_Timing)
     audio: _Timing = field(default_factory=_Timing)
     complete: bool = True
+
+
+def _tags(info: ClipInfo) -> list[tuple[str, str]]:
+    """What the EXIF data of a still picture tell."""
+    return [(plain(key, 60), plain(value)) for key, value in info.metadata.items()]
 
 
 def _read_streams(path: str | Path, limit_s: float) -> _Streams:

@@ -49,13 +49,18 @@ def judge_quality(
     if missing:
         findings.append(Finding(Reason.PARTLY_DECODED, " ".join(missing),
                                 "Try the original file, or another download of it."))
-    if info.duration_s < SHORTEST_S:
+    if info.still:
+        findings.append(Finding(
+            Reason.STILL_PICTURE, "This is a still picture: it has no movement and no sound.",
+            "If it is from a video, use at least a second of the video.", _AUDIO))
+    elif info.duration_s < SHORTEST_S:
         findings.append(Finding(
             Reason.TOO_SHORT, f"The clip lasts {info.duration_s:.2f} s; at least {SHORTEST_S:.0f} s are needed.",
             "Use a longer part of the recording.", _VIDEO | _AUDIO,
         ))
     findings += [_lost("picture", "video")] if "video" in lost else _judge_picture(info, tracks, faces, measures)
-    findings += [_lost("sound", "audio")] if "audio" in lost else _judge_sound(info, waveform, speech_s, measures)
+    if not info.still:
+        findings += [_lost("sound", "audio")] if "audio" in lost else _judge_sound(info, waveform, speech_s, measures)
     return Quality(tuple(findings), {k: round(float(v), 3) for k, v in measures.items()})
 
 
@@ -71,8 +76,9 @@ def _judge_picture(info: ClipInfo, tracks: Sequence[FaceTrack], faces: dict[int,
                         "If there is a video of it, use the video file.", _VIDEO)]
     measures["faces"] = len(tracks)
     if not tracks:
+        frames = "" if info.still else f" ({info.frames} frames)"
         return [Finding(
-            Reason.NO_FACE, f"The picture was decoded ({info.frames} frames), but no face was found in it.",
+            Reason.NO_FACE, f"The picture was decoded{frames}, but no face was found in it.",
             "Use a part in which the face is seen from the front, upright, and at least "
             f"{SMALLEST_FACE_PX} pixels wide.", _VIDEO)]
 

@@ -61,6 +61,8 @@ VARIANTS = (
 
 def why_not(variant: Variant, clip: PreparedClip) -> str | None:
     """Why this variant would tell nothing about this clip, in a sentence; None where it would."""
+    if clip.info.still:
+        return "A still picture is not tried by copies."
     missing = {"video": clip.quality.blocks("video") or not clip.tracks,
                "audio": clip.quality.blocks("audio") or clip.waveform is None}
     for modality in variant.needs:

@@ -78,6 +78,22 @@ def test_nothing_runs_what_a_file_says(path):
     assert dangers(ast.parse(path.read_text(encoding="utf-8"))) == []
 
 
+def test_the_oldest_python_reads_every_file():
+    """Spaces run 3.10 or 3.12; what later grammars add would only be noticed there."""
+    for path in [*sources(), *(ROOT / "tests").rglob("*.py")]:
+        ast.parse(path.read_text(encoding="utf-8"), str(path), feature_version=(3, 10))
+    with pytest.raises(SyntaxError):
+        ast.parse("try:\n    pass\nexcept* ValueError:\n    pass", feature_version=(3, 10))
+
+
+def test_nothing_is_imported_that_the_oldest_python_lacks():
+    newer = {"tomllib", "StrEnum", "Self", "assert_never", "ExceptionGroup", "batched", "override", "TypeAliasType"}
+    for path in sources():
+        named = {a.name for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+                 if isinstance(node, (ast.Import, ast.ImportFrom)) for a in node.names}
+        assert not named & newer, f"{path.name} imports {named & newer}"
+
+
 @pytest.mark.parametrize("planted", [
     "torch.load(p)", "torch.load(p, weights_only=False)", "pickle.loads(b)", "np.load(p, allow_pickle=True)",
     "yaml.load(t)", "eval(t)", "subprocess.run(c, shell=True)", "tar.extractall(d)", "timm.from_pretrained(n)",

@@ -1,13 +1,17 @@
-"""The JSON object that scan.py prints and the API returns, held to its schema."""
+"""The contracts: of every detector's behaviour, and of the JSON object that scan.py prints and the API returns."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, replace
 
 import jsonschema
 import pytest
+import torch
 
-from detectors import analyse
+from detectors import MODULES, analyse, joint_av, mis_avoidd, mmms_ba, ss_avd
+from detectors.check import check_detector
+from detectors.sync import SyncConfig
 from media import Reason
 from media.variants import VARIANTS
 from tests.media.corpus import ffmpeg
@@ -80,12 +84,15 @@ FINDING = strict({
     "remedy": {"type": "string", "minLength": 10},
     "blocks": {"type": "array", "items": {"enum": ["video", "audio"]}},
 })
+MEMORY = strict({"weights_mb": {"type": ["number", "null"], "minimum": 0}, "rise_mb": {"type": "number", "minimum": 0},
+                 "of": {"enum": ["process", "card"]}})
 COMMON = {
     "clip": {"type": "string"}, "verdict": VERDICT, "score": PROBABILITY, "reasons": REASONS,
     "findings": {"type": "array", "items": FINDING}, "provisional": {"type": "boolean"},
     "consensus": strict({"video": PROBABILITY, "audio": PROBABILITY, "sync": PROBABILITY,
                          "agree": {"type": "integer", "minimum": 0}, "of": {"type": "integer", "minimum": 0}}),
     "media": {"type": "object"}, "telltale": {"type": "string"}, "timings_s": {"type": "object"},
+    "memory": {"type": "object", "additionalProperties": MEMORY},
 }
 ANSWER = strict({
     **COMMON, "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"}, "duration_s": SECONDS,
@@ -128,3 +135,31 @@ def test_a_probed_answer_keeps_the_schema_and_its_scores(talking_clip, tmp_path)
 def test_errors_keep_the_schema(tmp_path):
     (tmp_path / "x.mp4").write_bytes(b"")
     jsonschema.validate(json.loads(json.dumps(analyse(tmp_path / "x.mp4"), allow_nan=False)), ERROR)
+
+
+SMALL = {  # each network with few numbers, and the windows that it then sees
+    "ss_avd": (replace(ss_avd.PAPER, widths=(4, 8), depths=(1, 1), frames=2, face_px=56, samples=1600,
+                       sinc_filters=16, sinc_kernel=51),
+               replace(ss_avd.SPEC, window_s=0.1, hop_s=0.05, frames=2, face_px=56)),
+    "mis_avoidd": (replace(mis_avoidd.SHIPPED, frames=2, face_px=32, samples=8000, speech_encoder=False),
+                   replace(mis_avoidd.SHIPPED_SPEC, window_s=0.5, hop_s=0.25, frames=2, face_px=32)),
+    "mmms_ba": (small := replace(mmms_ba.PAPER, sequences=2, faces=1, face_px=32, lips=1, lips_px=32, mels=8, hidden=2,
+                                 dense=2, modality_heads=True), small.spec),
+    "joint_av": (replace(joint_av.SHIPPED, face_px=16, widths=(4, 4, 8, 8), sound_widths=(4, 8, 8, 8), bands=12,
+                         sync_width=8, attention_heads=2, pair=SyncConfig(dim=8, lips_px=16, lip_widths=(4, 4, 4, 8),
+                                                                          sound_widths=(8, 8, 8), bands=10)),
+                 replace(joint_av.SHIPPED_SPEC, face_px=16, lips_px=16)),
+}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_detector_passes_the_checks_that_one_from_outside_has_to_pass(name):
+    torch.manual_seed(0)
+    config, spec = SMALL[name]
+    card = {"architecture": asdict(config), "input_spec": asdict(spec)}
+    state = MODULES[name].build(card).state_dict()
+    one, other = (MODULES[name].load_detector(state, card, "cpu") for _ in range(2))
+    outcomes = list(check_detector(one, other))
+    assert not [str(o) for o in outcomes if o.passed is False]
+    assert {o.check for o in outcomes if o.passed} >= {"scores", "determinism", "batch = single", "missing modality",
+                                                       "nothing leaks", "explanations"}

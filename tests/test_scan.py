@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 import scan
@@ -28,7 +29,8 @@ def test_a_clip_is_one_line_with_the_same_numbers_as_the_call(folder, capsys):
     assert scan.main([str(folder / "bars.mp4"), "--device", "cpu"]) == 0
     (line,) = lines(capsys)
     called = analyse(folder / "bars.mp4", device="cpu")
-    line.pop("timings_s"), called.pop("timings_s")
+    for key in ("timings_s", "memory"):
+        line.pop(key), called.pop(key)
     assert line == json.loads(json.dumps(called))
 
 
@@ -64,10 +66,21 @@ def test_json_goes_to_a_file_and_two_jobs_keep_the_order(folder, capsys):
     assert [json.loads(line)["clip"] for line in out.read_text().splitlines()] == ["speech.ogg", "bars.mp4"]
 
 
+def test_explanations_and_a_video_stand_beside_the_report(make_clip, tmp_path, capsys):
+    clip = make_clip(np.full((25, 64, 96, 3), 90, np.uint8), None)
+    assert scan.main([str(clip), "--detectors", "ss_avd", "--explain", "--video", "--report", str(tmp_path / "r")]) == 0
+    (line,) = lines(capsys)
+    assert line["explanations"] == [] and list(line["not_explained"]) == ["ss_avd"]  # no face, no sound
+    page, video = sorted((tmp_path / "r").iterdir(), key=lambda p: p.suffix)
+    assert page.suffix == ".html" and line["not_explained"]["ss_avd"] in page.read_text(encoding="utf-8")
+    assert video.name == f"{page.stem}-annotated.mp4" and video.stat().st_size > 1000
+
+
 @pytest.mark.parametrize("arguments, words", [
     ([], "required"),
     (["x.mp4", "--detectors", "xception"], "there are: ss_avd"),
     (["x.mp4", "--jobs", "0"], "1 or more"),
+    (["x.mp4", "--video"], "needs --report"),
     (["x.mp4", "--json", "/nowhere/out.jsonl"], "cannot be written"),
     (["{empty}"], "no video or sound file"),
 ])

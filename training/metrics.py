@@ -77,10 +77,20 @@ def _two_classes(fake: np.ndarray) -> bool:
     return len(np.unique(fake)) == 2
 
 
+def reliability(score: np.ndarray, fake: np.ndarray, bins: int = 10, least: int = 10) -> list[dict[str, float]]:
+    """The points of a reliability diagram: clips sorted by score, in groups of equal count. Of each its mean "score",
+    the share "fake" of fakes and the number of "clips". So many groups at most, and one at least; fewer where one would
+    have less than `least` clips. No clips, no groups."""
+    order = np.argsort(score, kind="stable")
+    parts = np.array_split(order, max(1, min(bins, len(score) // least))) if len(score) else []
+    return [{"score": float(score[p].mean()), "fake": float(fake[p].mean()), "clips": len(p)} for p in parts]
+
+
 def expected_calibration_error(score: np.ndarray, fake: np.ndarray, bins: int = 10) -> float:
-    """Mean distance of the score from the share of fakes, over bins of equal mass."""
-    parts = np.array_split(np.argsort(score, kind="stable"), min(bins, len(score)))
-    return float(sum(len(p) * abs(score[p].mean() - fake[p].mean()) for p in parts) / len(score))
+    """Mean distance of the score from the share of fakes, over bins of equal mass. NaN without clips."""
+    groups = reliability(score, fake, bins, least=1)
+    distance = sum(g["clips"] * abs(g["score"] - g["fake"]) for g in groups)
+    return distance / len(score) if groups else float("nan")
 
 
 def bootstrap_interval(measure: Callable[[np.ndarray, np.ndarray], float], score: np.ndarray, fake: np.ndarray,

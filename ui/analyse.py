@@ -10,7 +10,7 @@ from pathlib import Path
 import gradio as gr
 import torch
 
-from ui import batch, compare, details, player, progress, quality, texts, timeline
+from ui import batch, compare, details, explain, mouth, player, progress, quality, texts, timeline
 from ui import demos as demo_clips
 from ui.figures import figure_alt, scores_figure
 from ui.holds import Holds
@@ -113,6 +113,11 @@ def analyse_panel(cards: dict[str, dict], holds: Holds, histories: batch.Histori
                         buttons=[],
                         elem_id="sound",
                     )
+                with gr.Tab(texts.PICTURE_TAB, id="picture") as picture_tab:
+                    picture = gr.Image(
+                        label=texts.PICTURE_LABEL, sources=["upload"], type="filepath", buttons=[], elem_id="picture",
+                    )  # fmt: skip
+                    picture_path = gr.State(None)  # of the file as it came: gr.Image itself would open it
             gr.HTML(
                 f'<p class="tt-message tt-no-preview" hidden>{escape(texts.NO_PREVIEW)}</p>'
                 f'<p class="tt-small">{escape(texts.LIMITS)}</p>',
@@ -144,8 +149,11 @@ def analyse_panel(cards: dict[str, dict], holds: Holds, histories: batch.Histori
             verdict = gr.HTML("", elem_id="verdict")
             probing = ProbePanel()
             with gr.Column(visible=False, elem_id="evidence") as evidence:
-                clip_player = gr.HTML("", js_on_load=player.JS, elem_id="player")
+                with gr.Row(elem_id="watch"):
+                    clip_player = gr.HTML("", js_on_load=player.JS, elem_id="player")
+                    mouthing = mouth.MouthPanel()
                 spans = gr.HTML("", js_on_load=timeline.JS, elem_id="timeline")
+                why = explain.WhyPanel()
                 with gr.Tabs(elem_id="detail-tabs"):
                     with gr.Tab(texts.TAB_SCORES):
                         alt = gr.HTML("", elem_id="scores-alt")
@@ -163,7 +171,7 @@ def analyse_panel(cards: dict[str, dict], holds: Holds, histories: batch.Histori
     picker = gr.HTML(demo_clips.demos_html(demos), js_on_load=demo_clips.JS, elem_id="demos")
 
     shown = [welcome, verdict, evidence, clip_player, spans, alt, scores, table, answers, file_facts, download,
-             comparison, *probing.components]
+             comparison, *probing.components, *mouthing.components, *why.components]
     buttons = [start, stop]
 
     def begin(last: str, request: gr.Request):
@@ -180,6 +188,7 @@ def analyse_panel(cards: dict[str, dict], holds: Holds, histories: batch.Histori
     def work(
         video_path: str | None,
         audio_path: str | None,
+        picture_path: str | None,
         active: str,
         detectors: list[str],
         on: str,
@@ -187,7 +196,8 @@ def analyse_panel(cards: dict[str, dict], holds: Holds, histories: batch.Histori
         request: gr.Request,
     ) -> Iterator[list]:
         quiet = [gr.skip()] * len(shown)
-        path = (audio_path or video_path) if active == "audio" else (video_path or audio_path)
+        given = {"video": video_path, "audio": audio_path, "picture": picture_path}
+        path = given.get(active) or video_path or audio_path or picture_path
         if not path:
             yield [progress.message_html(texts.NO_CLIP, "problem"), *quiet]
             return
@@ -232,10 +242,19 @@ def analyse_panel(cards: dict[str, dict], holds: Holds, histories: batch.Histori
         if path:
             holds.claim(request.session_hash, path)
 
+    def keep(upload: dict | None, request: gr.Request) -> str | None:
+        """The path of an uploaded picture, held for this session. Anything else is no path of ours."""
+        path = str((upload or {}).get("path") or "")
+        if not path or not holds.owns(path):
+            return None
+        holds.claim(request.session_hash, path)
+        return path
+
     def leave(request: gr.Request) -> None:
         """The page was closed: nothing of the session stays."""
         session = request.session_hash
         runs.leave(session)
+        why.kept.forget(session)
         holds.release(session)
 
     def probed(result: dict) -> list:
@@ -244,7 +263,7 @@ def analyse_panel(cards: dict[str, dict], holds: Holds, histories: batch.Histori
 
     working = start.click(begin, ticket, [ticket, status, *buttons, *shown], trigger_mode="once", **LIGHT).then(
         work,
-        [video, audio, kind, chosen, device, ticket],
+        [video, audio, picture_path, kind, chosen, device, ticket],
         [status, *shown],
         show_progress="hidden",
         api_visibility="private",
@@ -254,9 +273,12 @@ def analyse_panel(cards: dict[str, dict], holds: Holds, histories: batch.Histori
     # No `cancels`: it would race with the last stage on its way to the page. The run ends itself at once.
     stop.click(halt, ticket, [status, *buttons], **LIGHT)
     probing.connect(runs, ticket, cards, [verdict, answers, download, comparison], probed, INFERENCE, LIGHT)
+    why.connect(runs, ticket, cards, INFERENCE, LIGHT)
     picker.pick(pick, None, [video, audio, tabs, kind, status], js=SHOW_INPUT, **LIGHT)
     video_tab.select(lambda: "video", None, kind, **LIGHT)
     audio_tab.select(lambda: "audio", None, kind, **LIGHT)
+    picture_tab.select(lambda: "picture", None, kind, **LIGHT)
+    picture.change(keep, picture, picture_path, preprocess=False, **LIGHT)
     for source in (video, audio):
         source.change(hold, source, None, **LIGHT)
     gr.context.Context.root_block.unload(leave)
@@ -265,7 +287,8 @@ def analyse_panel(cards: dict[str, dict], holds: Holds, histories: batch.Histori
 def _nothing() -> list:
     """Empty values for every result component; the welcome text stays hidden from the first run on."""
     pending = f'<p class="tt-card tt-pending">{escape(texts.PENDING)}</p>'
-    return [gr.HTML(visible=False), pending, gr.Column(visible=False), "", "", "", None, *[""] * 5, *offered(None)]
+    return [gr.HTML(visible=False), pending, gr.Column(visible=False), "", "", "", None, *[""] * 5, *offered(None),
+            *mouth.offered(None), *explain.offered(None)]
 
 
 def _answer(result: dict, cards: dict[str, dict], path: str, device: str, planted: dict | None) -> list:
@@ -277,7 +300,7 @@ def _answer(result: dict, cards: dict[str, dict], path: str, device: str, plante
         gr.Column(visible=not result.get("error")),
         "" if result.get("error") else player.player_html(result, path),
         timeline.timeline_html(result, cards, planted),
-        f'<p class="tt-small">{escape(figure_alt(result, cards))}</p>' if judged else "",
+        _figure_words(result, cards) if judged else "",
         scores_figure(result, cards) if judged else None,
         details.segments_html(result, cards),
         details.detectors_html(result, cards),
@@ -285,7 +308,16 @@ def _answer(result: dict, cards: dict[str, dict], path: str, device: str, plante
         _downloads(result, cards),
         compare.comparison_html(result, cards),
         *offered(result, path, device),
+        *mouth.offered(result, path),
+        *explain.offered(result, cards, path, device),
     ]
+
+
+def _figure_words(result: dict, cards: dict[str, dict]) -> str:
+    return (
+        f'<details class="tt-took"><summary>{escape(texts.FIGURE_WORDS)}</summary>'
+        f'<p class="tt-small">{escape(figure_alt(result, cards))}</p></details>'
+    )
 
 
 def _downloads(result: dict, cards: dict[str, dict]) -> str:

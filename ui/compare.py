@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import gradio as gr
 
-from explain.answer import MODALITIES, detector_name, gaps, judged_windows, several_faces, unbroken
-from ui import agreement, progress, texts, timeline
+from explain.answer import MODALITIES, detector_name, several_faces
+from ui import agreement, progress, quality, texts, timeline
 from ui.agreement import HEAD_NAMES, HEADS, Pair, Stance
 from ui.holds import Holds
-from ui.markup import clock, escape, table
+from ui.markup import escape, table
 from ui.result import part_name
 from ui.scoring import Run
 from ui.verdict import probability_words
@@ -30,7 +30,17 @@ SLIVERS = "Edges of spans that lie less than half a second apart are taken as on
 
 TABLE_CAPTION = "Score of each part by each detector, 0 to 1 (1 = manipulated), with the spans that it marks."
 PART, DETECTOR, CONSENSUS = "Part", "Detector", "Together"
-ROWS = {"verdict": "Verdict", "offset": "Sound after picture", "weight": "Weight in the score", "time": "Time"}
+ROWS = {"verdict": "Verdict", "offset": "Sound after picture", "weight": "Weight in the score", "time": "Time",
+        "memory": "Memory"}
+MEMORY = "+{rise} MB while scoring"
+MEMORY_WEIGHTS = "{weights} MB of weights, {rise}"
+MEMORY_RULE = {
+    "card": "Memory: the weights, and the highest that PyTorch took on the graphics card while scoring.",
+    "process": (
+        "Memory: the weights, and how far the memory of the whole process rose while scoring. What earlier work had "
+        "left free does not show in it, and what ran beside it does: it orders sizes and is no budget."
+    ),
+}
 MARKS = "marks {spans}"
 MORE = "and {count} more"
 MOST_SPANS = 3  # in one cell of the table
@@ -121,8 +131,13 @@ def scores_html(result: dict, cards: dict[str, dict]) -> str:
                      CARRIED_WEIGHTS if carried else EQUAL_WEIGHTS))
     rows.append((ROWS["time"], *(_seconds_cell((result.get("timings_s") or {}).get(d)) for d in answers),
                  _total_cell(result.get("timings_s") or {})))
+    memory = result.get("memory") or {}
+    if memory:
+        rows.append((ROWS["memory"], *(_memory_cell(memory.get(d)) for d in answers), ""))
     headers = (PART, *(detector_name(d, cards) for d in answers), CONSENSUS)
     html = table(TABLE_CAPTION, headers, rows, row_headers=True)
+    for of in dict.fromkeys(m["of"] for m in memory.values()):
+        html += f'<p class="tt-hint">{escape(MEMORY_RULE[of])}</p>'
     if len(answers) == 1:
         return html
     words = CARRIED_WEIGHTS if agreement.carried_weights(result) is not None else EQUAL_WEIGHTS
@@ -153,7 +168,9 @@ def _spans_words(spans: list[tuple[float, float]]) -> str:
 
 
 def _offset_cell(offset_s: float | None) -> str:
-    return "" if offset_s is None else f"{offset_s:+.2f} s"
+    if offset_s is None:
+        return ""
+    return f"{offset_s:+.2f} s" if quality.is_found(offset_s) else escape(quality.OFFSET_EDGE)
 
 
 def _share_cell(share: float | None) -> str:
@@ -162,6 +179,15 @@ def _share_cell(share: float | None) -> str:
 
 def _seconds_cell(seconds: float | None) -> str:
     return "" if seconds is None else f"{seconds:.1f} s"
+
+
+def _memory_cell(memory: dict | None) -> str:
+    if memory is None:
+        return ""
+    rise = MEMORY.format(rise=f"{memory['rise_mb']:.0f}")
+    if memory["weights_mb"] is None:
+        return rise
+    return MEMORY_WEIGHTS.format(weights=f"{memory['weights_mb']:.0f}", rise=rise)
 
 
 def _total_cell(timings_s: dict) -> str:
@@ -212,105 +238,30 @@ def timelines_html(result: dict, cards: dict[str, dict]) -> str:
             groups += f'<h4 class="tt-group">{escape(part)}</h4>'
             for detector in asked:
                 name = detector_name(detector, cards)
-                groups += lane_html(name, result["detectors"][detector], modality, track, duration, part, seeks=True)
+                groups += _lane(name, result["detectors"][detector], modality, track, duration, part, seeks=True)
             if len(asked) > 1:
                 groups += _count_lane([s for s in stances if (s.modality, s.track) == (modality, track)], duration)
-    return _lines_html(LINES_HEADING, LINES_HINT, groups, duration, seeks=True, counted=len(result["detectors"]) > 1)
+    counted = [("tt-key-count", LEGEND_COUNT)] if len(result["detectors"]) > 1 else []
+    return timeline.card_html(LINES_HEADING, LINES_HINT, groups, duration, counted, spans=bool(stances))
 
 
-def lane_html(name: str, answer: dict, modality: str, track: int | None, duration: float, part: str,
-              seeks: bool) -> str:
-    """One detector's score of one part over the clip's seconds, with its marked spans: buttons where `seeks`."""
-    windows = judged_windows(answer, modality, track)
-    unseen = "".join(f'<span class="tt-gap tt-hatched" style="{_place(a, b, duration)}"></span>'
-                     for a, b in gaps([(s, e) for s, e, _ in windows], duration))
-    empty = "" if windows else f'<span class="tt-lane-none">{escape(texts.TIMELINE_LANE_NONE)}</span>'
-    marked = "".join(
-        _span(segment, name, part, duration, seeks)
-        for segment in answer.get("segments") or []
-        if segment["modality"] == modality and (modality == "audio" or track in (None, segment.get("track")))
-    )
-    opens = (answer.get("thresholds") or {}).get("segment_on")
-    length = f' data-duration="{duration:g}"' if seeks else ""
-    return (
-        f'<div class="tt-row"><span class="tt-lane-name">{escape(name)}</span>'
-        f'<div class="tt-lane tt-lane-low tt-lane-{modality}"{length}>'
-        f'{unseen}{empty}{_curve(windows, duration, opens)}{marked}{_cursor(seeks)}</div></div>'
-    )
+def _lane(name: str, answer: dict, modality: str, track: int | None, duration: float, part: str, seeks: bool) -> str:
+    def label(segment: dict) -> str:
+        start, end, score = (segment[k] for k in ("start_s", "end_s", "score"))
+        return SPAN_LABEL.format(name=name, part=part, start=f"{start:.1f}", end=f"{end:.1f}", score=f"{score:.2f}")
 
-
-def _span(segment: dict, name: str, part: str, duration: float, seeks: bool) -> str:
-    start, end, score = (float(segment[k]) for k in ("start_s", "end_s", "score"))
-    times = {"start": f"{start:.1f}", "end": f"{end:.1f}", "score": f"{score:.2f}"}
-    label = escape(SPAN_LABEL.format(name=name, part=part, **times))
-    place = _place(start, end, duration)
-    number = f'<span aria-hidden="true">{score:.2f}</span>'
-    if seeks:
-        return (f'<button type="button" class="tt-segment" data-start="{start:g}" style="{place}" aria-label="{label}" '
-                f'title="{label}">{number}</button>')
-    return f'<span class="tt-segment" role="img" style="{place}" aria-label="{label}" title="{label}">{number}</span>'
-
-
-def _curve(windows: list[tuple[float, float, float]], duration: float, opens: float | None) -> str:
-    """The score through the windows' middles, broken where nothing was judged, over the level that opens a span."""
-    level = "" if opens is None else f"{100 - opens * 100:.1f}"
-    lines = f'<line x1="0" x2="1000" y1="{level}" y2="{level}"/>' if level else ""
-    for run in unbroken(windows):
-        points = [(run[0][0], run[0][2]), *(((a + b) / 2, s) for a, b, s in run), (run[-1][1], run[-1][2])]
-        joined = " ".join(f"{t / duration * 1000:.1f},{100 - score * 100:.1f}" for t, score in points)
-        lines += f'<polyline points="{joined}"/>'
-    return f'<svg viewBox="0 0 1000 100" preserveAspectRatio="none" aria-hidden="true">{lines}</svg>'
+    return timeline.lane_html(name, answer, modality, track, duration, label, seeks, low=True)
 
 
 def _count_lane(stances: list[Stance], duration: float) -> str:
     """Over each marked span, how many of its judges mark it. The sentences say the same, so it is a picture alone."""
     marks = "".join(
         f'<span class="tt-count{" tt-count-all" if len(s.marks) == s.judges else ""}" '
-        f'style="{_place(s.start_s, s.end_s, duration)}"><span>{len(s.marks)}/{s.judges}</span></span>'
+        f'style="{timeline.place(s.start_s, s.end_s, duration)}"><span>{len(s.marks)}/{s.judges}</span></span>'
         for s in stances
     )
     return (f'<div class="tt-row tt-counts" aria-hidden="true"><span class="tt-lane-name tt-muted">'
-            f'{escape(COUNT_LANE)}</span><div class="tt-lane-count">{marks}</div></div>')
-
-
-def _lines_html(heading: str, hint: str, groups: str, duration: float, seeks: bool, counted: bool = False) -> str:
-    kinds = [("tt-key-marked", texts.LEGEND_MARKED), ("tt-key-score", texts.LEGEND_SCORE),
-             ("tt-key-threshold", texts.LEGEND_THRESHOLD), ("tt-key-gap tt-hatched", texts.LEGEND_HATCHED)]
-    if counted:
-        kinds.append(("tt-key-count", LEGEND_COUNT))
-    legend = "".join(f'<li><span class="{c}" aria-hidden="true"></span>{escape(t)}</li>' for c, t in kinds)
-    return (
-        f'<section class="tt-card"><h3>{escape(heading)}</h3><p class="tt-hint">{escape(hint)}</p>'
-        f'<div class="tt-timeline" data-seconds="{duration:g}">{groups}{_axis(duration, seeks)}</div>'
-        f'<ul class="tt-legend">{legend}</ul></section>'
-    )
-
-
-def _axis(duration: float, seeks: bool) -> str:
-    step = timeline.tick_step_s(duration)
-    ticks = ""
-    for k in range(int(duration / step) + 1):
-        time = k * step
-        if time > duration - step * 0.3:  # a tick at the very end would hang over the edge
-            continue
-        place = f'style="left:{time / duration * 100:.3f}%"'
-        ticks += (
-            f'<button type="button" class="tt-tick" data-start="{time:g}" {place} '
-            f'aria-label="{escape(texts.TIMELINE_TICK.format(time=clock(time)))}">{clock(time)}</button>'
-            if seeks else f'<span class="tt-tick" {place}>{clock(time)}</span>'
-        )
-    now = f'{escape(texts.TIMELINE_CURSOR)} <output class="tt-now-time" aria-live="off">0:00.0</output>'
-    return (f'<div class="tt-row"><span class="tt-lane-name tt-muted">{now if seeks else ""}</span>'
-            f'<div class="tt-axis">{ticks}</div></div>')
-
-
-def _cursor(seeks: bool) -> str:
-    return '<span class="tt-cursor" aria-hidden="true"></span>' if seeks else ""
-
-
-def _place(start: float, end: float, duration: float) -> str:
-    left = min(100.0, max(0.0, start / duration * 100))
-    return f"left:{left:.3f}%;width:{max(0.0, min(100.0, end / duration * 100) - left):.3f}%"
+            f'{escape(COUNT_LANE)}</span><div class="tt-lane-count"><div class="tt-track">{marks}</div></div></div>')
 
 
 # ---- two clips, one detector ------------------------------------------------------------------------------------
@@ -324,8 +275,6 @@ def two_clips_html(first: dict, second: dict, detector: str, cards: dict[str, di
         f'<ul class="tt-said">{said}</ul><p class="tt-hint">{escape(SCORES_MOVE)}</p></section>'
         f"{_clips_table(first, second, detector, cards)}{_clips_lines(first, second, detector)}</div>"
     )
-
-
 
 
 def _clips_table(first: dict, second: dict, detector: str, cards: dict[str, dict]) -> str:
@@ -380,9 +329,9 @@ def _clips_lines(first: dict, second: dict, detector: str) -> str:
             for track in agreement.tracks(clip, modality):
                 face = track is not None and several_faces(clip)
                 name = texts.TIMELINE_LANE_FACE.format(part=order, number=track + 1) if face else order
-                groups += lane_html(name, clip["detectors"][detector], modality, track, duration,
-                                    texts.MODALITIES[modality], seeks=False)
-    return _lines_html(CLIPS_LINES, CLIPS_LINES_HINT, groups, duration, seeks=False)
+                groups += _lane(name, clip["detectors"][detector], modality, track, duration,
+                                texts.MODALITIES[modality], seeks=False)
+    return timeline.card_html(CLIPS_LINES, CLIPS_LINES_HINT, groups, duration, seeks=False)
 
 
 # ---- components -------------------------------------------------------------------------------------------------

@@ -34,6 +34,10 @@ SEES, DATA, MEASURED = "What it sees and tells", "What it learnt from", "How oft
 RELIABILITY, FAILURES, COST, LICENCES, MADE = (
     "Do its probabilities hold?", "Known failures", "What it costs", "Licences", "How it was made")
 
+ADDED = (
+    "It is the class {reference} of this machine, not a part of Telltale, which has not measured it: what stands here "
+    "is its author’s word."
+)
 INPUT = "It sees {frames} aligned faces of {face_px} pixels{lips} and the sound of {window_s} s, every {hop_s} s."
 LIPS = ", {lips} pictures of the lips of {lips_px} pixels"
 DATA_CAPTION = "Clips that it learnt from, and clips of other sources that set its probabilities and thresholds"
@@ -164,10 +168,17 @@ def card_html(detector: str, card: dict, result: dict | None = None, opened: boo
         (MADE, _made(card)),
     )
     body = "".join(f"<h3>{escape(heading)}</h3>{html}" for heading, html in sections)
-    badge = (f'<p class="tt-provisional"><strong>{escape(texts.PROVISIONAL_BADGE)}.</strong> '
-             f"{escape(texts.PROVISIONAL)}</p>" if card.get("provisional") else "")
+    badge = ""
+    if card.get("added"):
+        badge = _badge(texts.ADDED_BADGE, ADDED.format(reference=card["added"]))
+    elif card.get("provisional"):
+        badge = _badge(texts.PROVISIONAL_BADGE, texts.PROVISIONAL)
     return (f'<details class="tt-card tt-details"{" open" if opened else ""}><summary>{_name(detector, card)} '
             f'<span class="tt-muted">{escape(card.get("paper") or "")}</span></summary>{badge}{body}</details>')
+
+
+def _badge(name: str, words: str) -> str:
+    return f'<p class="tt-provisional"><strong>{escape(name)}.</strong> {escape(words)}</p>'
 
 
 def words_of(detector: str, card: dict) -> Words:
@@ -280,7 +291,7 @@ def _sees(card: dict, words: Words) -> str:
         sees = INPUT.format(lips=lips, **{k: f"{spec[k]:g}" for k in keys})
     else:
         sees = f"What it sees is {MISSING}."
-    return f"<p>{escape(sees)} {escape(words.tells)}</p>"
+    return f"<p>{escape(sees)} {escape(words.tells or f'What it tells is {MISSING}.')}</p>"
 
 
 def _data(card: dict) -> str:

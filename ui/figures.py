@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
-import plotly.graph_objects as go
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from explain.answer import detector_name, judged_windows, lanes, several_faces, unbroken
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from explain.answer import MODALITIES, detector_name, judged_windows, lanes, several_faces, unbroken
 from ui import texts
 from ui.result import part_name
 
-HEIGHT_PX = 300
-# Okabe-Ito, at least 3:1 on the light and on the dark ground. Dashes and names repeat what colour says.
-COLOURS = {"video": "#0072B2", "audio": "#B5669A", "sync": "#009E73"}
-DASHES = {"video": "solid", "audio": "dash", "sync": "dot"}
+PANEL_PX, AROUND_PX = 150, 110
+# Okabe-Ito, at least 3:1 on the light and on the dark ground. Dashes, symbols and names repeat what colour says.
+COLOURS = ("#0072B2", "#B5669A", "#009E73", "#D55E00", "#808080")
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross")
 GREY = "#808080"
 
 
-Curve = tuple[str, str, list[float | None], list[float | None]]
+@dataclass(frozen=True)
+class Curve:
+    """A detector's part along the middles of its windows, with a None where the line breaks."""
+
+    detector: str
+    modality: str
+    part: str  # in words
+    times_s: Sequence[float | None]
+    scores: Sequence[float | None]
 
 
-def curves(result: dict, cards: dict[str, dict]) -> list[Curve]:
-    """(name, modality, times, scores) of each line: a detector's part along the middles of its windows, with a None
-    where the line breaks."""
+def curves(result: dict) -> list[Curve]:
+    """Part after part, each detector's line."""
     found = []
     several = several_faces(result)
-    many = len(result.get("detectors", {})) > 1
     for detector, answer in result.get("detectors", {}).items():
         for modality, track in lanes(result, answer):
             windows = judged_windows(answer, modality, track)
@@ -34,61 +45,73 @@ def curves(result: dict, cards: dict[str, dict]) -> list[Curve]:
             for run in unbroken(windows):
                 times += [*((a + b) / 2 for a, b, _ in run), None]
                 scores += [*(s for _, _, s in run), None]
-            name = part_name(modality, track, several)
-            if many:
-                name = f"{detector_name(detector, cards)}: {name}"
-            found.append((name, modality, times[:-1], scores[:-1]))
-    return found
+            found.append(Curve(detector, modality, part_name(modality, track, several), times[:-1], scores[:-1]))
+    return sorted(found, key=lambda curve: MODALITIES.index(curve.modality))
 
 
 def scores_figure(result: dict, cards: dict[str, dict]) -> go.Figure:
-    """Score of each window over time, with the levels at which a span opens and closes."""
-    figure = go.Figure()
-    for name, modality, times, scores in curves(result, cards):
+    """Score of each window over time: a panel per part, a line per detector. One alone is drawn as in the timeline,
+    with the levels at which a span opens and closes."""
+    drawn = curves(result)
+    parts = list(dict.fromkeys(curve.part for curve in drawn))
+    detectors = list(result.get("detectors", {}))
+    figure = make_subplots(rows=max(len(parts), 1), cols=1, shared_xaxes=True, vertical_spacing=0.09,
+                           subplot_titles=parts)
+    named = set()
+    for curve in drawn:
+        name = detector_name(curve.detector, cards)
+        alone = len(detectors) == 1
+        kind = MODALITIES.index(curve.modality) if alone else detectors.index(curve.detector) % len(COLOURS)
         figure.add_trace(
             go.Scatter(
-                x=times,
-                y=scores,
+                x=curve.times_s,
+                y=curve.scores,
                 name=name,
+                legendgroup=curve.detector,
+                showlegend=curve.detector not in named,
                 mode="lines+markers",
-                line={"color": COLOURS[modality], "dash": DASHES[modality], "width": 2},
-                marker={"size": 6},
-                hovertemplate="%{x:.1f} s: %{y:.2f}<extra>" + name + "</extra>",
-            )
+                line={"color": COLOURS[kind], "dash": DASHES[kind], "width": 2},
+                marker={"size": 6, "symbol": SYMBOLS[kind]},
+                hovertemplate="%{x:.1f} s: %{y:.2f}<extra>" + f"{name}: {curve.part}</extra>",
+            ),
+            row=parts.index(curve.part) + 1,
+            col=1,
         )
-    points = [d.get("thresholds") for d in result.get("detectors", {}).values() if d.get("thresholds")]
-    if points and all(p == points[0] for p in points):
-        for key, text, dash in (
-            ("segment_on", texts.FIGURE_ON, "dash"),
-            ("segment_off", texts.FIGURE_OFF, "dot"),
-        ):
-            figure.add_hline(
-                y=points[0][key],
-                line={"color": GREY, "width": 1, "dash": dash},
-                annotation={"text": text, "font": {"size": 11}},
-                annotation_position="top right",
-            )
+        named.add(curve.detector)
+    if len(detectors) == 1:
+        _add_levels(figure, result["detectors"][detectors[0]].get("thresholds") or {})
     axis = {"gridcolor": "rgba(128,128,128,.25)", "zeroline": False, "fixedrange": True}
+    figure.update_xaxes(**axis, range=[0, result.get("duration_s") or 1])
+    figure.update_yaxes(**axis, range=[0, 1.05], tickvals=[0, 0.5, 1])
+    figure.update_xaxes(title={"text": texts.FIGURE_X}, row=max(len(parts), 1), col=1)
+    figure.update_annotations(font={"size": 12}, x=0, xanchor="left")
     figure.update_layout(
-        height=HEIGHT_PX,
-        margin={"l": 48, "r": 12, "t": 12, "b": 40},
+        height=AROUND_PX + PANEL_PX * max(len(parts), 1),
+        margin={"l": 36, "r": 12, "t": 64, "b": 44},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"family": "system-ui, sans-serif", "size": 12, "color": GREY},
-        xaxis={**axis, "title": {"text": texts.FIGURE_X}, "range": [0, result.get("duration_s") or 1]},
-        yaxis={**axis, "title": {"text": texts.FIGURE_Y}, "range": [0, 1.02]},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        showlegend=True,
+        legend={"orientation": "h", "yref": "container", "y": 1, "yanchor": "top", "x": 0},
+        showlegend=len(detectors) > 1,
     )
     return figure
 
 
+def _add_levels(figure: go.Figure, points: dict) -> None:
+    for key, text, dash in (("segment_on", texts.FIGURE_ON, "dash"), ("segment_off", texts.FIGURE_OFF, "dot")):
+        if key in points:
+            figure.add_hline(y=points[key], line={"color": GREY, "width": 1, "dash": dash},
+                             annotation={"text": text, "font": {"size": 11}, "x": 1, "xanchor": "right"})
+
+
 def figure_alt(result: dict, cards: dict[str, dict]) -> str:
     """What the figure shows, in a sentence per line, for who cannot see it."""
+    many = len(result.get("detectors", {})) > 1
     parts = []
-    for name, _, times, scores in curves(result, cards):
-        known = [(s, t) for s, t in zip(scores, times) if s is not None]
+    for curve in curves(result):
+        known = [(s, t) for s, t in zip(curve.scores, curve.times_s) if s is not None]
         high, at = max(known)
+        name = f"{detector_name(curve.detector, cards)}: {curve.part}" if many else curve.part
         parts.append(
             texts.FIGURE_ALT_PART.format(name=name, low=f"{min(known)[0]:.2f}", high=f"{high:.2f}", at=f"{at:.1f}")
         )

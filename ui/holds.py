@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 PREFIX = "telltale-"
@@ -83,6 +83,17 @@ class Holds:
         path.unlink(missing_ok=True)
         if path.parent != self.folder and not any(path.parent.iterdir()):
             path.parent.rmdir()
+
+
+class FilesIn(set):
+    """The files in a folder, whoever puts them there, as a set that Gradio's periodic sweep goes through."""
+
+    def __init__(self, folder: str | Path):
+        super().__init__()
+        self._folder = Path(folder)
+
+    def __iter__(self) -> Iterator[str]:
+        return (str(p) for p in self._folder.rglob("*") if p.is_file())
 
 
 class UploadWatch:

@@ -24,7 +24,7 @@ def percent(probability: float) -> int:
 
 
 def table(caption: str, headers: tuple[str, ...], rows: list[tuple[str, ...]], row_headers: bool = False) -> str:
-    """An HTML table. Cells are HTML already: the caller escapes."""
+    """An HTML table; where it is too wide it scrolls, by keyboard too. Cells are HTML already: the caller escapes."""
     head = "".join(f'<th scope="col">{escape(h)}</th>' for h in headers)
     body = "".join(
         "<tr>"
@@ -37,6 +37,7 @@ def table(caption: str, headers: tuple[str, ...], rows: list[tuple[str, ...]], r
     )
     thead = f"<thead><tr>{head}</tr></thead>" if headers else ""
     return (
-        f'<div class="tt-table"><table><caption>{escape(caption)}</caption>{thead}'
+        f'<div class="tt-table" role="group" aria-label="{escape(caption)}" tabindex="0">'
+        f"<table><caption><span>{escape(caption)}</span></caption>{thead}"
         f"<tbody>{body}</tbody></table></div>"
     )

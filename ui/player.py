@@ -36,8 +36,11 @@ element.addEventListener('error', () => {
 
 
 def player_html(result: dict, path: str) -> str:
-    """A video or audio element for the uploaded file at `path`, with the marked spans as captions."""
+    """A video or audio element for the uploaded file at `path`, with the marked spans as captions. A still picture is
+    shown."""
     media = result.get("media") or {}
+    if media.get("still"):
+        return f'<img src="gradio_api/file={escape(quote(path))}" alt="{escape(texts.PICTURE_ALT)}">'
     tag = "video" if media.get("video_codec") else "audio"
     captions = [[s["start_s"], s["end_s"], _caption(s, several_faces(result))] for _, s in segments(result)]
     return (

@@ -14,7 +14,7 @@ from explain.answer import detector_name, thresholds, was_lowered
 from media.variants import VARIANTS
 from ui import progress, texts
 from ui.markup import clock, escape, table
-from ui.scoring import Run, Stopped, log_fault, on_lent_gpu
+from ui.scoring import Run, on_lent_gpu
 from ui.verdict import spread_html
 
 if TYPE_CHECKING:
@@ -36,8 +36,6 @@ CAPTION = "Each row is one copy of the clip with one thing changed. Scores are e
 CHANGED, TOGETHER, VERDICT, CHANGE = "What was changed", "Together", "Verdict", "Change"
 NOTHING_CHANGED = "Nothing: the clip itself"
 NOTHING_CHANGED_PART = "Nothing: this part of the clip itself"
-SHORT_VERDICTS = {"MANIPULATED": "strong signs", "SUSPICIOUS": "some signs", "NO_SIGNS": "no signs",
-                  "CANNOT_EVALUATE": "cannot be judged"}  # fmt: skip
 HOLDS, TURNS = "{change}, holds", "{change}, turns the answer"
 LOST = "cannot be judged any more: {parts} lost"
 LOST_ALL = "cannot be judged any more"
@@ -90,9 +88,9 @@ def _variants_table(result: dict, cards: dict[str, dict]) -> str:
 
 def _scores(readings: dict[str, dict], consensus: dict, several: bool) -> list[str]:
     """Cells of one copy: a score per detector, where there are several with its own verdict, and theirs together."""
-    cells = [f"{_score(r)}, {SHORT_VERDICTS[r['verdict']]}" if several and r["score"] is not None else _score(r)
+    cells = [f"{_score(r)}, {texts.SHORT_VERDICTS[r['verdict']]}" if several and r["score"] is not None else _score(r)
              for r in readings.values()]
-    return [*cells, *([_score(consensus)] if several else []), SHORT_VERDICTS[consensus["verdict"]]]
+    return [*cells, *([_score(consensus)] if several else []), texts.SHORT_VERDICTS[consensus["verdict"]]]
 
 
 def change_words(clip: dict, copy: dict) -> str:
@@ -120,18 +118,10 @@ def _score(reading: dict) -> str:
 class ProbeRun(Run):
     """The analysis once more, copies included: the same call as scan.py --probe. What was prepared is reused."""
 
-    def _work(self, path: str, detectors: list[str], device: str) -> None:
+    def _answer(self, path: str, detectors: list[str], device: str) -> dict:
         # Making copies is the processor's work: on a lent GPU most of the grant would be wasted.
         on = "cpu" if on_lent_gpu() else device
-        try:
-            self.result = core.analyse(path, detectors=detectors, device=on, on_stage=self._on_stage, probe=True)
-        except Stopped:
-            pass
-        except Exception as fault:  # as in Run: the page has to say something
-            log_fault(fault)
-            self.fault = fault
-        finally:
-            self._events.put(None)
+        return core.analyse(path, detectors=detectors, device=on, on_stage=self._on_stage, probe=True)
 
 
 class ProbePanel:

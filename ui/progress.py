@@ -39,4 +39,7 @@ def message_html(sentence: str, kind: str = "note") -> str:
 
 
 def finished_html(done: list[tuple[str, float]], seconds: float) -> str:
-    return message_html(texts.FINISHED.format(seconds=f"{seconds:.1f}")) + stages_html(done)
+    return (
+        message_html(texts.FINISHED.format(seconds=f"{seconds:.1f}"))
+        + f"<details class='tt-took'><summary>{escape(texts.STAGES)}</summary>{stages_html(done)}</details>"
+    )

@@ -150,13 +150,14 @@ def quality_html(result: dict, cards: dict[str, dict]) -> str:
 
 
 def _measure_row(measure: Measure, measures: dict) -> tuple[str, ...]:
-    limit = measure.limit.format(measure.least)
+    limit = measure.limit.format(measure.least).replace("%", " %")  # as everywhere on the page
     value = measures.get(measure.key)
     if value is None:
         return measure.name, NOT_MEASURED, limit, measure.missing
     shown = measure.value.format(value)
     if measure.key == "speech_s" and "speech_ratio" in measures:
         shown += f", {measures['speech_ratio']:.0%} of the clip"
+    shown = shown.replace("%", " %")
     return measure.name, shown, limit, measure.enough if value >= measure.least else measure.too_little
 
 
@@ -167,7 +168,7 @@ def _offset_rows(result: dict, cards: dict[str, dict]) -> list[tuple[str, ...]]:
         offset_s = answer.get("offset_s")
         if offset_s is None:
             continue
-        if abs(offset_s) > (MOST - 0.5) / STEP_HZ:  # at the end of the search the curve has no peak
+        if not is_found(offset_s):
             shown, words = OFFSET_EDGE, OFFSET_EDGE_WHY
         else:
             shown = offset_words(offset_s)
@@ -175,6 +176,11 @@ def _offset_rows(result: dict, cards: dict[str, dict]) -> list[tuple[str, ...]]:
         told = AS_ESTIMATED.format(offset=shown, detector=detector_name(detector, cards))
         rows.append((OFFSET, told, OFFSET_LIMIT, words))
     return rows or [(OFFSET, OFFSET_NONE, OFFSET_LIMIT, OFFSET_NONE_WHY)]
+
+
+def is_found(offset_s: float) -> bool:
+    """False at the end of the search, where the curve has no peak."""
+    return abs(offset_s) <= (MOST - 0.5) / STEP_HZ
 
 
 def offset_words(offset_s: float) -> str:

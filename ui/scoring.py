@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import queue
 import threading
@@ -11,6 +12,9 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 
 import detectors as core
+from detectors.analysis import score_clip
+from detectors.windows import window_starts
+from media import PreparedClip
 from ui import texts
 
 try:
@@ -20,6 +24,11 @@ except ImportError:
 
 Stage = Callable[[str, float], None]
 log = logging.getLogger("telltale")
+
+# Of a lent GPU: seconds that are asked for. Less gives a better place in the queue; what runs over is cut off.
+GRANT_S = 10  # to move weights and start CUDA
+GRANT_WINDOW_S = 0.1  # a window (40 GFLOP at most) of one face by one detector: an estimate, on the safe side
+LONGEST_GRANT_S = 120
 
 
 class Stopped(BaseException):
@@ -31,23 +40,44 @@ def on_lent_gpu() -> bool:
     return spaces is not None and os.environ.get("SPACES_ZERO_GPU") is not None
 
 
-def _granted(path: str, detectors: list[str] | None, device: str) -> dict:
-    """What the forked worker runs. Only plain values go in and out, so no stage callback."""
-    return core.analyse(path, detectors=detectors, device=device)
+def grant_s(clip: PreparedClip, detectors: Sequence[str], device: str) -> int:
+    """Seconds of a lent GPU that scoring this clip may take: they grow with the windows, faces and detectors."""
+    cards = core.available()
+    specs = [core.InputSpec(**cards[name]["input_spec"]) for name in detectors]
+    windows = sum(len(window_starts(clip.duration_s, spec)) for spec in specs)
+    return min(GRANT_S + math.ceil(GRANT_WINDOW_S * windows * max(len(clip.tracks), 1)), LONGEST_GRANT_S)
+
+
+def _granted(clip: PreparedClip, detectors: Sequence[str], device: str) -> list[core.Analysis]:
+    """What the forked worker runs: all detectors in one grant. The clip goes in decoded; plain values and NumPy arrays
+    come out, no tensor of the card and no callback."""
+    return score_clip(clip, detectors, device)
 
 
 if spaces is not None:
-    _granted = spaces.GPU(_granted)
+    _granted = spaces.GPU(_granted, duration=grant_s)
+
+
+def _score_lent(clip: PreparedClip, detectors: Sequence[str], device: str,
+                stage: Callable[[str], None]) -> list[core.Analysis]:
+    stage(texts.GPU)
+    return _granted(clip, detectors, device)
+
+
+def load_ahead(names: Sequence[str]) -> None:
+    """On a lent GPU, weights that are moved to the card before the first fork wait there; loaded later, each worker
+    would spend its grant on them. Elsewhere they are loaded when they are first needed."""
+    if on_lent_gpu():
+        for name in names:
+            core.load(name)
 
 
 def analyse(path: str, detectors: Sequence[str] | None, device: str = "auto", on_stage: Stage | None = None) -> dict:
-    """The result object of one clip. An empty choice of detectors means all."""
-    chosen = list(detectors) if detectors else None
-    if on_lent_gpu():
-        if on_stage:
-            on_stage(texts.GPU, 0.0)
-        return _granted(path, chosen, device)
-    return core.analyse(path, detectors=chosen, device=device, on_stage=on_stage)
+    """The result object of one clip. An empty choice of detectors means all. Decoding, faces and the file's traces are
+    the processor's work everywhere; on a lent GPU scoring alone runs under the grant."""
+    elsewhere = {"score": _score_lent} if on_lent_gpu() else {}
+    return core.analyse(path, detectors=list(detectors) if detectors else None, device=device, on_stage=on_stage,
+                        **elsewhere)
 
 
 def log_fault(fault: Exception) -> None:
@@ -106,9 +136,12 @@ class Run:
             raise Stopped
         self._events.put((text, time.monotonic()))
 
+    def _answer(self, path: str, detectors: Sequence[str] | None, device: str) -> dict:
+        return analyse(path, detectors, device, self._on_stage)
+
     def _work(self, path: str, detectors: Sequence[str] | None, device: str) -> None:
         try:
-            self.result = analyse(path, detectors, device, self._on_stage)
+            self.result = self._answer(path, detectors, device)
         except Stopped:
             pass
         except Exception as fault:  # the page has to say something, and go on working

@@ -22,9 +22,14 @@ TAGLINE = "Looks for signs that a clip of someone talking was manipulated, and s
 # Input
 VIDEO_TAB = "Video"
 AUDIO_TAB = "Sound only"
+PICTURE_TAB = "Picture"
 VIDEO_LABEL = "A clip of someone talking"
 AUDIO_LABEL = "A recording of someone talking"
-LIMITS = "Up to 100 MB and 10 minutes. Video: MP4, MOV, WebM, MKV, AVI. Sound: WAV, MP3, M4A, FLAC, OGG."
+PICTURE_LABEL = "A still picture with a face"
+LIMITS = (
+    "Up to 100 MB and 10 minutes. Video: MP4, MOV, WebM, MKV, AVI. Sound: WAV, MP3, M4A, FLAC, OGG. Picture: JPEG, "
+    "PNG, WebP."
+)
 NO_PREVIEW = "Your browser cannot show this file here. Telltale may read it all the same: press Analyse."
 PRIVACY = (
     "The file stays on the machine that runs Telltale, unchanged. It is deleted when you close this page, "
@@ -48,6 +53,7 @@ GPU = "Scoring on the lent graphics card"
 STAGE_DONE = "done in {seconds} s"
 STAGE_NOW = "working"
 FINISHED = "Finished in {seconds} s."
+STAGES = "What took how long"
 STOPPED = "Stopped. No answer was made."
 NO_CLIP = "Choose a clip first: drop a file above, record one, or take a demo clip."
 UPLOAD_GONE = "The file is no longer here, it was deleted after its time. Please choose it again."
@@ -89,6 +95,19 @@ SPREAD_ALT = (
     "percent: some signs. From {manipulated} percent: strong signs. The clip and its copies: from {lowest} to "
     "{highest} percent, the clip itself {percent} percent."
 )
+SHORT_VERDICTS = {
+    "MANIPULATED": "strong signs",
+    "SUSPICIOUS": "some signs",
+    "NO_SIGNS": "no signs",
+    "CANNOT_EVALUATE": "cannot be judged",
+}
+OWN_HEADING = "Each detector on its own scale"
+OWN_HINT = (
+    "Their scales have different bands. The verdict is the middle one, the milder of an even split: one alarm alone "
+    "accuses nobody."
+)
+ADDED_BADGE = "Added here"
+ADDED = "{names} did not come with Telltale, which has not measured it. It counts as one detector, like the others."
 PROVISIONAL_BADGE = "Provisional weights"
 PROVISIONAL = (
     "Trained on little data so far: on people it had not seen it was often wrong, most of all about the picture. "
@@ -111,12 +130,23 @@ NOT_CHECKED_DETECTORS = "Detectors that you did not choose: {names}."
 
 # Player and timeline
 PLAYER_LABEL = "Your clip, the original file"
+PICTURE_ALT = "Your picture, the original file"
 PLAYER_CAPTIONS = "Marked spans"
 PLAYER_CAPTION = "Marked: {part}, score {score}"
 PLAYER_CANNOT = (
     "Your browser cannot play this format, so there is no picture here. The times and scores below hold all "
     "the same: open the file in your own player beside them."
 )
+MOUTH_WAITING = "Press a marked span or a second below: the mouth of that moment plays here, large."
+MOUTH_NONE = "No face is seen at that moment."
+MOUTH_CAPTION = "Mouth, {start} to {end} s, as recorded."
+MOUTH_HINT = (
+    "No finding, but a place to look: teeth that blur or change, an edge around the mouth, lips that stay open on m, b "
+    "and p."
+)
+MOUTH_ALT = "The mouth from {start} to {end} s, large, over and over."
+MOUTH_STILL_ALT = "The mouth at {start} s, large."
+MOUTH_BUTTON = "Pause or play"
 TIMELINE_HEADING = "Timeline"
 TIMELINE_HINT = "Press a marked span, or a second on the axis, and the player jumps there."
 TIMELINE_NO_SEGMENTS = (
@@ -124,6 +154,16 @@ TIMELINE_NO_SEGMENTS = (
     "look for yourself."
 )
 TIMELINE_CURSOR = "Player at"
+ZOOM_LABEL = "Zoom of the timeline. Keys: plus, minus, 0 for the whole clip, S for the span, < and > to move"
+ZOOM_BUTTONS = {
+    "in": ("+", "Zoom in"),
+    "out": ("−", "Zoom out"),
+    "span": ("Zoom to span", "Zoom to the span pressed last, or the first one"),
+    "all": ("Whole clip", "Show the whole clip"),
+    "earlier": ("‹", "Earlier"),
+    "later": ("›", "Later"),
+}
+ZOOM_ALL = "whole clip"
 TIMELINE_SEGMENT = "{part}, {start} to {end} s, score {score}"
 TIMELINE_TICK = "Jump to {time}"
 TIMELINE_LANE_FACE = "{part}, face {number}"
@@ -145,6 +185,7 @@ TAB_DETECTORS = "Each detector"
 TAB_FILE = "Quality and file"
 FIGURE_X = "seconds"
 FIGURE_Y = "score (1 = manipulated)"
+FIGURE_WORDS = "The figure in words"
 FIGURE_ALT = "Score of each window over the clip's {duration} s. {parts}"
 FIGURE_ALT_PART = "{name}: lowest {low}, highest {high} at {at} s."
 FIGURE_ALT_NONE = "No window could be scored."

@@ -18,10 +18,12 @@ def verdict_html(result: dict, cards: dict[str, dict]) -> str:
         meaning = texts.LOWERED[verdict]
     parts = [
         f'<section class="tt-card tt-verdict tt-{verdict.lower()}" aria-labelledby="tt-verdict-heading">',
-        _badge(result),
+        _badge(result, cards),
+        _added(result, cards),
         f'<h2 id="tt-verdict-heading">{escape(heading)}</h2>',
         f'<p class="tt-meaning">{escape(meaning)}</p>' if meaning else "",
         _probability(result),
+        _own_scales(result, cards),
         _modalities(result),
         _reasons(result),
         _not_checked(result, cards),
@@ -34,13 +36,25 @@ def probability_words(score: float) -> str:
     return next(words for below, words in texts.PROBABILITY_WORDS if score < below)
 
 
-def _badge(result: dict) -> str:
+def _badge(result: dict, cards: dict[str, dict]) -> str:
+    """Of the weights that come with Telltale; those of others speak for themselves."""
     if not result.get("provisional") or result.get("error"):
+        return ""
+    if all(cards.get(d, {}).get("added") for d, a in result["detectors"].items() if a.get("provisional")):
         return ""
     return (
         f'<p class="tt-provisional"><strong>{escape(texts.PROVISIONAL_BADGE)}.</strong> '
         f"{escape(texts.PROVISIONAL)}</p>"
     )
+
+
+def _added(result: dict, cards: dict[str, dict]) -> str:
+    """Which of the detectors are from outside."""
+    names = [detector_name(d, cards) for d in result.get("detectors", {}) if cards.get(d, {}).get("added")]
+    if not names:
+        return ""
+    words = texts.ADDED.format(names=" and ".join(names))
+    return f'<p class="tt-provisional"><strong>{escape(texts.ADDED_BADGE)}.</strong> {escape(words)}</p>'
 
 
 def _probability(result: dict) -> str:
@@ -96,6 +110,37 @@ def spread_html(outcome: dict, points: dict | None) -> str:
                                   percent=percent(score))
     bar = f'<span class="tt-spread" style="left:{lowest * 100:.2f}%;width:{(highest - lowest) * 100:.2f}%"></span>'
     return _scale(points, alt, bar + _pointer(score))
+
+
+def _own_scales(result: dict, cards: dict[str, dict]) -> str:
+    """A scale per detector, where they have different bands, so that none could stand for all."""
+    judged = {name: d for name, d in result.get("detectors", {}).items()
+              if d.get("score") is not None and d.get("thresholds")}
+    if len(judged) < 2 or thresholds(result) is not None or was_lowered(result):
+        return ""
+    rows = "".join(
+        f'<li class="tt-part"><span class="tt-part-name">{escape(detector_name(name, cards))}</span>'
+        f'{_small_scale(answer["score"], answer["thresholds"])}'
+        f'<span class="tt-part-value">{percent(answer["score"])} %</span>'
+        f'<span class="tt-part-why">{escape(texts.SHORT_VERDICTS[answer["verdict"]])}</span></li>'
+        for name, answer in judged.items()
+    )
+    return (
+        f'<h3>{escape(texts.OWN_HEADING)}</h3><ul class="tt-parts tt-own">{rows}</ul>'
+        f'<p class="tt-small">{escape(texts.OWN_HINT)}</p>'
+    )
+
+
+def _small_scale(score: float, points: dict) -> str:
+    """The bands and the mark alone; number and verdict stand beside it."""
+    alt = texts.BAND_ALT.format(**_in_percent(points), percent=percent(score))
+    edges = (0, points["suspicious"] * 100, points["manipulated"] * 100, 100)
+    bands = "".join(f'<span class="tt-band tt-band-{k}" style="width:{edges[k + 1] - edges[k]:.2f}%"></span>'
+                    for k in range(3))
+    return (
+        f'<span class="tt-small-scale" role="img" aria-label="{escape(alt)}"><span class="tt-bands">{bands}</span>'
+        f'<span class="tt-pointer" style="left:{score * 100:.2f}%"></span></span>'
+    )
 
 
 def _in_percent(points: dict) -> dict[str, int]:

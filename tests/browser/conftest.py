@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from fractions import Fraction
+from pathlib import Path
 from urllib.parse import urlsplit
 
+import av
+import numpy as np
 import pytest
 from find_browser import chromium_on_path
+from visiting import Visit
 
 ARGS = [
     "--no-sandbox",
@@ -22,41 +27,8 @@ ARGS = [
     "--use-fake-ui-for-media-stream",
 ]
 MUST_HAVE = os.environ.get("CI") == "true" or os.environ.get("TELLTALE_REQUIRE_BROWSER") == "1"
-ANSWER_MS = 180_000  # two shared processor cores, first run loads the models
-
-
-@dataclass
-class Visit:
-    """An open page with what it asked other hosts for and what it complained about."""
-
-    page: object
-    url: str
-    foreign: list[str] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
-
-    def open(self, query: str = "") -> Visit:
-        self.page.goto(self.url + "/" + query)
-        self.page.wait_for_selector("#analyse")
-        return self
-
-    def choose(self, path) -> Visit:
-        """Uploads a file through the input of its kind and waits until the page holds it."""
-        sound = str(path).endswith((".wav", ".ogg", ".mp3"))
-        if sound:
-            self.page.get_by_role("tab", name="Sound only").click()
-        box = self.page.locator("#sound" if sound else "#clip")
-        box.locator("input[type=file]").set_input_files(str(path))
-        box.locator("input[type=file]").wait_for(state="detached")
-        return self
-
-    def analyse(self) -> Visit:
-        self.page.evaluate("document.querySelectorAll('#verdict h2').forEach((h) => (h.dataset.old = 1))")
-        self.page.click("#analyse")
-        self.page.wait_for_selector("#verdict h2:not([data-old])", timeout=ANSWER_MS)
-        return self
-
-    def media_time(self) -> float:
-        return self.page.evaluate("document.querySelector('#player video, #player audio').currentTime")
+SHORT_S = 3
+STEP_MS = 90_000  # for one step of a visit, on a machine that has much else to do
 
 
 @pytest.fixture(scope="session")
@@ -76,25 +48,52 @@ def browser():
         opened.close()
 
 
-@pytest.fixture
-def visit(browser, served_app, request) -> Iterator[Visit]:
-    """A fresh page; a test may mark its size: @pytest.mark.parametrize("visit", [(390, 844)], indirect=True)."""
-    width, height = getattr(request, "param", (1440, 900))
-    context = browser.new_context(
-        viewport={"width": width, "height": height}, permissions=["camera", "microphone"]
-    )
-    page = context.new_page()
+@pytest.fixture(scope="session")
+def new_visit(browser, served_app) -> Callable[..., AbstractContextManager[Visit]]:
+    """Opens a page of its own: with new_visit(width, height) as visit."""
     url = served_app[0]
     host = urlsplit(url).netloc
-    visit = Visit(page, url)
-    page.on(
-        "request",
-        lambda r: r.url.startswith("http") and urlsplit(r.url).netloc != host and visit.foreign.append(r.url),
-    )
-    page.on("pageerror", lambda e: visit.errors.append(str(e)))
-    page.on("console", lambda m: m.type == "error" and visit.errors.append(m.text))
-    yield visit
-    context.close()
+
+    @contextmanager
+    def opened(width: int = 1440, height: int = 900) -> Iterator[Visit]:
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, permissions=["camera", "microphone"]
+        )
+        context.set_default_timeout(STEP_MS)
+        page = context.new_page()
+        visit = Visit(page, url)
+        page.on(
+            "request",
+            lambda r: r.url.startswith("http") and urlsplit(r.url).netloc != host and visit.foreign.append(r.url),
+        )
+        page.on("pageerror", lambda e: visit.errors.append(str(e)))
+        page.on("console", lambda m: m.type == "error" and visit.errors.append(m.text))
+        yield visit
+        context.close()
+
+    return opened
+
+
+@pytest.fixture
+def visit(new_visit, request) -> Iterator[Visit]:
+    """A fresh page; a test may mark its size: @pytest.mark.parametrize("visit", [(390, 844)], indirect=True)."""
+    with new_visit(*getattr(request, "param", ())) as visit:
+        yield visit
+
+
+@pytest.fixture(scope="session")
+def short_clip(talking_clip, tmp_path_factory) -> Path:
+    """The first SHORT_S of the talking clip, encoded again: the same face and voice in a third of the time."""
+    from assets.make_examples import write_clip
+
+    with av.open(str(talking_clip)) as container:
+        frames = [f.to_ndarray(format="rgb24") for f in container.decode(video=0) if f.time < SHORT_S]
+    with av.open(str(talking_clip)) as container:
+        resampler = av.AudioResampler("fltp", "mono", 16_000)
+        pieces = [p.to_ndarray()[0] for f in container.decode(audio=0) for p in resampler.resample(f)]
+    path = tmp_path_factory.mktemp("clips") / "short.mp4"
+    write_clip(path, np.stack(frames), Fraction(25), np.concatenate(pieces)[:SHORT_S * 16_000])
+    return path
 
 
 def _without_browser(why: str) -> None:

@@ -107,3 +107,14 @@ def test_another_sample_rate_is_an_error_not_a_guess():
     spec = InputSpec(window_s=3.0, hop_s=1.0, frames=10, face_px=16, audio_hz=8000, modalities=("audio",))
     with pytest.raises(ValueError, match="8000"):
         cut_windows(a_clip(), spec)
+
+
+def test_a_still_picture_stands_in_all_places_or_in_the_first_alone():
+    clip = a_clip(duration_s=0.0, face_times_s=[0.0], sound=False)
+    clip = replace(clip, info=replace(clip.info, still=True), faces={0: np.full((1, 16, 16, 3), 7, np.uint8)})
+    (spread,) = cut_windows(clip, SPEC)
+    assert spread.start_s.tolist() == [0.0] and spread.end_s.tolist() == [0.04] and spread.has_face.tolist() == [True]
+    assert (spread.faces == 7).all() and spread.face_seen.all() and spread.audio is None
+    (masked,) = cut_windows(clip, replace(SPEC, stretch=False))
+    assert masked.face_seen[0].tolist() == [True] + [False] * 9
+    assert (masked.faces[0, 0] == 7).all() and not masked.faces[0, 1:].any()

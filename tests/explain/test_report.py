@@ -74,6 +74,13 @@ PROBE = {
          "consensus": None, "detectors": {}, "seconds": 0.0}],
     "detectors": {}, "consensus": {"lowest": 0.4, "highest": 0.61, "verdict_before": "SUSPICIOUS"},
 }
+EXPLANATION = {
+    "detector": "ss_avd", "head": "video", "windows_s": [[2.0, 5.0]], "score": 0.93,
+    "replacement_words": "Removed parts are blurred.", "sentences": ["Most of it is at the lips."],
+    "notes": ["No other moment was found."], "complete": True, "maps": {},
+    "share": {"values": {"face": 1.2, "audio": -0.3}, "of_total": {"face": 0.8, "audio": 0.2}},
+    "faithfulness": {"ablation": {"passed": False, "sentence": "Removing it does little."}},
+}
 ERROR = {
     "clip": "broken.mp4", "sha256": None, "duration_s": None, "error": "The file could not be read. Export it again.",
     "verdict": "CANNOT_EVALUATE", "score": None, "reasons": ["DECODE_FAILED"],
@@ -116,7 +123,8 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def answer() -> dict:
-    return copy.deepcopy({**ANSWER, "provenance": PROVENANCE, "probe": PROBE})
+    return copy.deepcopy({**ANSWER, "provenance": PROVENANCE, "probe": PROBE, "explanations": [EXPLANATION],
+                          "not_explained": {"joint_av": "It tells no sync here."}})
 
 
 def replace_texts(value, payload: str, key: str = ""):
@@ -178,6 +186,9 @@ def test_everything_that_a_reader_needs_is_told(answer):
         "AUC 0.68 (95 % interval 0.63 to 0.74) on 686 clips", "open at 0.70, close below 0.55", "prepare 1.5",
         "Detectors that were not run: Joint AV.", "too large to look at all its timestamps",  # limits
         PICTURE.caption,
+        "Explained: picture, 2.0 to 5.0 s. Score there: 0.93.", "Most of it is at the lips.",  # explanations
+        "Removed parts are blurred.", "No other moment was found.", "Face +1.20 80 %", "Sound -0.30 20 %",
+        "map by region and band Not passed. Removing it does little.", "Joint AV Not explained: It tells no sync here.",
     ):
         assert expected in told, expected
     assert words.LIMIT_PROBE not in told and words.LIMIT_PROVENANCE not in told
@@ -242,6 +253,16 @@ def test_faces_are_told_apart_where_there_are_several(answer):
     assert "face 2" not in Page(report_html(answer, CARDS)).words
     answer["media"]["faces"].append({"track": 1, "start_s": 0.0, "end_s": 5.0, "face_px": 60})
     assert "Picture, face 2" in Page(report_html(answer, CARDS)).words
+
+
+def test_a_picture_stands_with_the_explanation_of_its_detector(answer):
+    told = [Picture(b"\x89PNG", "image/png", "", caption, detector=detector)
+            for caption, detector in (("beside ss_avd", "ss_avd"), ("of nobody", ""))]
+    told = Page(report_html(answer, CARDS, pictures=told)).words
+    places = [told.index(text) for text in (words.EXPLANATIONS, "Removing it does little.", "beside ss_avd",
+                                            "It tells no sync here.", "of nobody")]
+    assert places == sorted(places)
+    assert words.EXPLANATIONS not in Page(report_html(copy.deepcopy(ANSWER), CARDS)).words
 
 
 def test_only_pictures_are_embedded(answer):

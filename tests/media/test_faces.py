@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from media import faces
-from media.faces import BRIDGE_S, REJOIN_S, Detection, FaceFollower, Track, find_faces
+from media.faces import BRIDGE_S, REJOIN_S, Detection, FaceFollower, Track, find_again, find_faces
 
 STEP_S = 0.2  # between looks
 FACE = np.array([[30, 40], [70, 40], [50, 60], [35, 80], [65, 80]], np.float32)  # inside a box of 100 x 100
@@ -28,25 +28,34 @@ def track_of(*points: tuple[float, float]) -> Track:
 
 
 class Script:
-    """Stands where the face finder stands: says which faces each look holds."""
+    """Stands where the face finder stands: says which faces each look holds, and notes how it was asked."""
 
     def __init__(self, monkeypatch, *looks: list[Detection]) -> None:
-        self.smallest_px: list[float] = []
-        self._looks = iter(looks)
+        self.asked: list[float | str] = []  # the smallest face searched for, or "again" for a look at known places
+        self._looks, self._seen = looks, -1
+        monkeypatch.setattr(faces, "find_faces", self._find_faces)
+        monkeypatch.setattr(faces, "find_again", self._find_again)
 
-        def find(image, smallest_px):
-            self.smallest_px.append(smallest_px)
-            return next(self._looks)
+    def watch(self, images=None, step_s: float = STEP_S) -> list[Track]:
+        follower = FaceFollower()
+        for i in range(len(self._looks)):
+            self._seen = i
+            follower.see(SCENE if images is None else images[i], 1.0, i * step_s)
+        return follower.tracks
 
-        monkeypatch.setattr(faces, "find_faces", find)
+    def _find_faces(self, image, smallest_px):
+        self.asked.append(pytest.approx(smallest_px))
+        return self._looks[self._seen]
+
+    def _find_again(self, image, boxes):
+        """A face is found again within half its width."""
+        self.asked.append("again")
+        return [d for d in self._looks[self._seen]
+                if (np.abs(d.box[:2] - boxes[:, :2]).max(axis=1) < 0.5 * (d.box[2] - d.box[0])).any()]
 
 
 def follow(monkeypatch, looks: list[list[Detection]], images=None, step_s: float = STEP_S) -> list[Track]:
-    Script(monkeypatch, *looks)
-    follower = FaceFollower()
-    for i in range(len(looks)):
-        follower.see(SCENE if images is None else images[i], 1.0, i * step_s)
-    return follower.tracks
+    return Script(monkeypatch, *looks).watch(images, step_s)
 
 
 # ---- smoothing ------------------------------------------------------------------------------------------------
@@ -168,7 +177,7 @@ def test_only_the_largest_faces_are_followed(monkeypatch):
 
 
 def test_detections_are_scaled_to_display_pixels(monkeypatch):
-    Script(monkeypatch, [face_at(20)])
+    monkeypatch.setattr(faces, "find_faces", lambda image, smallest_px: [face_at(20)])
     follower = FaceFollower()
     follower.see(SCENE, 2.5, 0.0)
     detection = follower.tracks[0].found[0]
@@ -176,14 +185,26 @@ def test_detections_are_scaled_to_display_pixels(monkeypatch):
     np.testing.assert_allclose(detection.landmarks, face_at(20).landmarks * 2.5)
 
 
-def test_between_full_scans_the_search_starts_near_the_known_size(monkeypatch):
-    """Every fifth look, the first one and the one after a cut search from the smallest face on."""
+def test_a_face_that_stays_is_searched_for_once_a_second(monkeypatch):
+    """Every tenth look and the one after a cut search from the smallest face on, every fifth from 0.4 of the known."""
     bright = np.full_like(SCENE, 200)
-    script = Script(monkeypatch, *([[face_at(0)]] * 8))
-    follower = FaceFollower()
-    for i in range(8):
-        follower.see(bright if i >= 7 else SCENE, 1.0, i * STEP_S)
-    assert script.smallest_px == pytest.approx([24, 40, 40, 40, 40, 24, 40, 24])
+    script = Script(monkeypatch, *([[face_at(0)]] * 13))
+    script.watch([SCENE] * 12 + [bright])
+    assert script.asked == [24, *["again"] * 4, 40, *["again"] * 4, 24, "again", 24]
+
+
+def test_while_a_face_is_missing_the_whole_picture_is_searched(monkeypatch):
+    both, one = [face_at(0), face_at(300, size=60)], [face_at(0)]
+    script = Script(monkeypatch, both, both, one, one, both, both)
+    left, right = script.watch()
+    assert script.asked == [24, "again", "again", 24, "again", 24, "again", 24]  # 0.4 of 60 is 24
+    assert len(left.found) == 6 and len(right.found) == 4
+
+
+def test_a_face_that_jumped_away_is_searched_for_at_once(monkeypatch):
+    script = Script(monkeypatch, [face_at(0)], [face_at(300)])
+    assert [len(t.found) for t in script.watch()] == [1, 1]
+    assert script.asked == [24, "again", 40]
 
 
 # ---- the finder itself ----------------------------------------------------------------------------------------
@@ -200,6 +221,37 @@ def test_the_face_of_the_demo_clip_is_found_with_its_parts_in_order(talking_clip
     assert max(left_eye[1], right_eye[1]) < nose[1] < min(mouth_left[1], mouth_right[1])
     assert (face.landmarks > face.box[:2]).all() and (face.landmarks < face.box[2:]).all()
     assert face.confidence > 0.99
+
+
+def test_it_finds_what_facenet_pytorch_finds(talking_clip):
+    """The same networks and stages, resized and averaged by other means."""
+    import av
+    import torch
+    from facenet_pytorch import MTCNN
+
+    with av.open(str(talking_clip)) as container:
+        image = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    boxes, _, landmarks = MTCNN(min_face_size=60, device=torch.device("cpu")).detect(image, landmarks=True)
+    [box], [points] = boxes.astype(float), landmarks.astype(float)
+    [face] = find_faces(image, 60)
+    eyes_px = np.linalg.norm(points[0] - points[1])
+    assert np.linalg.norm(face.landmarks - points, axis=1).mean() < 0.04 * eyes_px
+    assert np.abs(face.box - box).max() < 0.15 * eyes_px
+
+
+def test_a_face_is_found_again_where_it_was_also_when_it_has_moved_a_little(talking_clip):
+    import av
+
+    with av.open(str(talking_clip)) as container:
+        image = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    [face] = find_faces(image)
+    eyes_px = np.linalg.norm(face.landmarks[0] - face.landmarks[1])
+    width = face.box[2] - face.box[0]
+    for shift in ((0, 0), (0.12, 0), (-0.1, 0.1)):
+        [again] = find_again(image, (face.box + np.tile(shift, 2) * width)[None].astype(np.float32))
+        assert np.linalg.norm(again.landmarks - face.landmarks, axis=1).mean() < 0.04 * eyes_px
+        assert again.confidence > 0.99
+    assert find_again(image, np.array([[0, 0, 40, 40]], np.float32)) == []  # nobody was there
 
 
 @pytest.mark.parametrize("shape", [(120, 160, 3), (23, 400, 3), (1, 1, 3)])

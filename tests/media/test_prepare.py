@@ -47,6 +47,7 @@ def shades_seen(monkeypatch, path: Path) -> dict[int, int]:
     landmarks = np.array([[22, 26], [42, 26], [32, 37], [24, 48], [40, 48]], np.float32)
     planted = faces.Detection(np.array([12, 12, 52, 58], np.float32), landmarks, 0.99)
     monkeypatch.setattr(faces, "find_faces", lambda image, smallest_px: [planted])
+    monkeypatch.setattr(faces, "find_again", lambda image, boxes: [planted])
     monkeypatch.setattr(faces.FaceFollower, "_is_cut", lambda self, image: False)
     clip = prepare(path)
     [track] = clip.tracks

@@ -15,6 +15,7 @@ from training.metrics import (
     expected_calibration_error,
     partial_auc,
     rates_at,
+    reliability,
     stratified_auc,
 )
 
@@ -135,6 +136,33 @@ def test_calibration_error_weighs_bins_by_their_mass():
 def test_calibrated_scores_have_no_error_and_few_rows_are_enough():
     assert expected_calibration_error(np.full(10, 0.3), np.array([1, 1, 1] + [0] * 7), bins=1) == pytest.approx(0)
     assert expected_calibration_error(np.array([0.0, 1.0]), np.array([0, 1])) == 0
+
+
+def test_reliability_by_hand():
+    """Sorted: 0.1, 0.2 (one of two fake) and 0.8, 0.8, 0.9 (two of three); five clips in two groups are three and
+    two, so 0.8 goes to the lower one."""
+    score, fake = np.array([0.9, 0.1, 0.8, 0.2, 0.8]), np.array([1, 0, 0, 1, 1])
+    low, high = reliability(score, fake, bins=2, least=2)
+    assert low == pytest.approx({"score": (0.1 + 0.2 + 0.8) / 3, "fake": 1 / 3, "clips": 3})
+    assert high == pytest.approx({"score": 0.85, "fake": 1, "clips": 2})
+
+
+@pytest.mark.parametrize("clips, groups", [(0, []), (1, [1]), (19, [19]), (20, [10, 10]), (35, [12, 12, 11]),
+                                           (104, [11, 11, 11, 11, 10, 10, 10, 10, 10, 10])])
+def test_few_clips_make_few_groups_and_every_clip_is_in_one(clips, groups):
+    score = np.random.default_rng(0).permutation(np.linspace(0, 1, clips))
+    found = reliability(score, (score > 0.5).astype(float))
+    assert [g["clips"] for g in found] == groups
+    assert sum(g["clips"] * g["score"] for g in found) == pytest.approx(score.sum())
+    assert [g["score"] for g in found] == sorted(g["score"] for g in found)
+
+
+def test_the_calibration_error_is_the_mean_distance_of_the_diagram_from_its_diagonal():
+    rng = np.random.default_rng(2)
+    score, fake = rng.random(200), rng.integers(0, 2, 200).astype(float)
+    distance = np.mean([abs(g["score"] - g["fake"]) for g in reliability(score, fake)])  # groups of equal count
+    assert expected_calibration_error(score, fake) == pytest.approx(distance)
+    assert math.isnan(expected_calibration_error(np.array([]), np.array([])))
 
 
 # ---- intervals ------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The endpoints /analyse and /list_detectors, called as people call them."""
+"""The endpoints /analyse, /explain and /list_detectors, called as people call them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
 from detectors import analyse, available
-from ui import texts
+from ui import api, texts
 from ui.api import chosen, describe, uploaded_path
+from ui.explaining import Question, Told
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,7 +33,7 @@ def kept(served_app) -> list:
 
 
 def untimed(result: dict) -> dict:
-    return {k: v for k, v in result.items() if k != "timings_s"}
+    return {k: v for k, v in result.items() if k not in ("timings_s", "memory")}
 
 
 def test_same_object_as_the_core_call_and_nothing_stays(client, served_app, talking_clip):
@@ -76,11 +77,14 @@ def test_only_uploaded_files_are_read(served_app, file):
 
 def test_these_endpoints_are_the_only_public_ones_and_say_what_they_take(client):
     endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert list(endpoints) == ["/analyse", "/list_detectors"]
+    assert list(endpoints) == ["/analyse", "/explain", "/list_detectors"]
     assert [p["parameter_name"] for p in endpoints["/analyse"]["parameters"]] == ["file", "detectors"]
+    assert [p["parameter_name"] for p in endpoints["/explain"]["parameters"]] == [
+        "file", "detector", "start_s", "end_s", "moment_s", "head", "replacement"]
     assert endpoints["/list_detectors"]["parameters"] == []
     schema = httpx.get(f"{client.src.rstrip('/')}/gradio_api/openapi.json", timeout=60).text
     assert "Look for signs of manipulation in one clip" in schema
+    assert "Explain why a detector says what it says" in schema
 
 
 def test_the_detectors_are_listed_with_what_they_are_worth(client):
@@ -95,6 +99,59 @@ def test_a_card_without_figures_is_listed_too():
     (bare,) = describe({"nobody": {}})
     assert bare["id"] == bare["name"] == "nobody"
     assert bare["measured"] is bare["checkpoint"] is bare["thresholds"] is None and bare["sees"] == []
+
+
+@pytest.fixture
+def told(monkeypatch) -> list:
+    """What /explain asks for; the answer is made up."""
+    asked = []
+
+    def tell(path, question, **given):
+        asked.append((Path(path).read_bytes(), question, given))
+        yield Told({"share": 1, "complete": False})
+        yield Told({"share": 1, "complete": True})
+
+    monkeypatch.setattr(api, "tell", tell)
+    return asked
+
+
+def test_explaining_takes_a_span_or_a_moment_and_nothing_stays(client, served_app, talking_clip, told):
+    file = handle_file(str(talking_clip))
+    answer = client.predict(file, "ss_avd", 2.0, 4.5, head="video", replacement="mean", api_name="/explain")
+    assert answer == {"share": 1, "complete": True}
+    client.predict(file, "joint_av", moment_s=3, api_name="/explain")
+    clip = talking_clip.read_bytes()
+    assert told == [(clip, Question("ss_avd", 2.0, 4.5, "video", None, "mean"), {"pictured": False}),
+                    (clip, Question("joint_av", 3.0, 3.0, None, None, "blur"), {"pictured": False})]
+    assert kept(served_app) == []
+
+
+@pytest.mark.parametrize(("arguments", "says"), [
+    ({"detector": "nobody", "moment_s": 1}, "Unknown detector: nobody. Choose from: .*ss_avd"),
+    ({"detector": "ss_avd"}, "start_s and end_s, or moment_s"),
+    ({"detector": "ss_avd", "start_s": 3, "end_s": 2}, "the start before the end"),
+    ({"detector": "ss_avd", "moment_s": 1, "head": "lips"}, "video, audio, sync, whole"),
+    ({"detector": "ss_avd", "moment_s": 1, "replacement": "black"}, "blur, mean, neutral"),
+])
+def test_bad_wishes_are_refused_in_words_and_the_file_goes(client, served_app, talking_clip, told, arguments, says):
+    with pytest.raises(AppError, match=says):
+        client.predict(handle_file(str(talking_clip)), **arguments, api_name="/explain")
+    assert told == [] and kept(served_app) == []
+
+
+def test_what_cannot_be_explained_is_an_error_in_words(client, served_app, tmp_path):
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"not a clip at all" * 100)
+    with pytest.raises(AppError, match="file"):
+        client.predict(handle_file(str(broken)), "joint_av", moment_s=1, api_name="/explain")
+    assert kept(served_app) == []
+
+
+def test_explaining_reads_uploaded_files_only(served_app, told):
+    body = {"data": [{"path": "/etc/hostname", "meta": {"_type": "gradio.FileData"}}, "ss_avd", None, None, 1.0]}
+    address = f"{served_app[0]}/gradio_api/call/explain"
+    event = httpx.post(address, json=body).json()["event_id"]
+    assert "event: error" in httpx.get(f"{address}/{event}", timeout=60).text and told == []
 
 
 CARDS = {"one": {}, "two": {}}
@@ -144,3 +201,21 @@ def test_the_curl_lines_in_the_readme_work_as_printed(served_app):
     (answer,) = json.loads(data.removeprefix("data: "))
     assert answer["verdict"] in texts.VERDICTS and list(answer["detectors"]) == ["ss_avd"]
     assert kept(served_app) == []
+
+
+def test_the_explanation_in_the_readme_works_as_printed(client, monkeypatch, capsys):
+    code = re.search(r"```python\n(told = .*?)```", (ROOT / "README.md").read_text(), re.DOTALL).group(1)
+    monkeypatch.chdir(ROOT)
+    exec(code, {"client": client, "handle_file": handle_file})
+    share, *tests = capsys.readouterr().out.strip().splitlines()
+    assert {"face", "lips", "audio"} == set(json.loads(share.replace("'", '"')))
+    assert len(tests) == 2 and all(re.match(r"(ablation|integrated_gradients) (passed|failed) \S", t) for t in tests)
+
+
+@pytest.mark.skipif(not (shutil.which("curl") and shutil.which("bash")), reason="needs curl and bash")
+def test_the_curl_lines_that_explain_work_as_printed(served_app, told):
+    upload, explain = re.findall(r"```bash\n((?:APP|ASK)=.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    lines = "\n".join([*upload.splitlines()[:2], explain]).replace("http://127.0.0.1:7860", served_app[0])
+    done = subprocess.run(["bash", "-c", lines], cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert done.stdout.strip().splitlines()[-2:] == ["event: complete", 'data: [{"share": 1, "complete": true}]'], done
+    assert [question for _, question, _ in told] == [Question("joint_av", 4.0, 4.0)] and kept(served_app) == []

@@ -80,6 +80,12 @@ def test_side_by_side_table(several, cards):
     assert rows["Time"] == ["0.4 s", "1.3 s", "3.9 s in all; 2.0 s of it for reading the clip, once for all"]
 
 
+def test_no_match_of_sound_and_picture_is_no_number(several, cards):
+    several["detectors"]["joint_av"]["offset_s"] = -0.6
+    rows = {row[0]: row[1:] for row in cells(scores_html(several, cards))}
+    assert rows["Sound after picture"] == ["", "no match within 0.6 s either way", ""]
+
+
 def test_a_probe_s_hand_in_the_verdicts_is_named(several, cards):
     assert compare.AFTER_PROBE not in scores_html(several, cards)
     assert compare.AFTER_PROBE in scores_html({**several, "probe": {"of": 1}}, cards)
@@ -108,7 +114,7 @@ def test_lanes_of_all_detectors_stand_under_one_axis(several, cards):
     assert sum(a.get("class") == "tt-axis" for _, a in parsed.tags) == 1
     lanes = [a for _, a in parsed.tags if "tt-lane-low" in a.get("class", "")]
     assert [a["class"].split("tt-lane-")[-1] for a in lanes] == ["video", "video", "audio"]
-    (button,) = [a for t, a in parsed.tags if t == "button" and a["class"] == "tt-segment"]
+    (button,) = [a for t, a in parsed.tags if t == "button" and a.get("class") == "tt-segment"]
     assert button["aria-label"] == "SS-AVD: Picture, 2.0 to 4.4 s, score 0.96" and button["data-start"] == "2"
     assert button["style"] == "left:20.000%;width:24.000%"
     assert "1/2" in parsed.words, "of the two that judge the picture, one marks it"

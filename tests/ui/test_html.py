@@ -12,7 +12,7 @@ import pytest
 from explain.answer import gaps, judged_windows
 from ui import details, player, progress, texts
 from ui.demos import demos_html, planted, read_demos
-from ui.figures import HEIGHT_PX, figure_alt, scores_figure
+from ui.figures import figure_alt, scores_figure
 from ui.markup import clock, percent
 from ui.timeline import MAX_TICKS, tick_step_s, timeline_html
 from ui.verdict import band_html, probability_words, verdict_html
@@ -144,6 +144,20 @@ def test_error_is_a_sentence_with_a_remedy(error, cards):
     Balanced(details.download_html(error))
 
 
+def test_detectors_with_bands_of_their_own_get_a_scale_each(result, cards):
+    own, other = result["detectors"]["ss_avd"], json.loads(json.dumps(result["detectors"]["ss_avd"]))
+    result["detectors"]["joint_av"] = {**other, "score": 0.95, "verdict": "MANIPULATED"}
+    assert texts.OWN_HEADING not in verdict_html(result, cards), "one scale serves both"
+    result["detectors"]["joint_av"]["thresholds"].update(manipulated=0.9, suspicious=0.5)
+    parsed = Balanced(verdict_html(result, cards))
+    told = " ".join(parsed.words.split())
+    assert "SS-AVD 61 % some signs" in told and "Joint AV 95 % strong signs" in told and texts.OWN_HEADING in told
+    scales = [a["aria-label"] for _, a in parsed.tags if a.get("class") == "tt-small-scale"]
+    assert "From 40 to 70 percent" in scales[0] and "From 50 to 90 percent" in scales[1]
+    own["score"] = None
+    assert texts.OWN_HEADING not in verdict_html(result, cards), "one that abstained has no place on a scale"
+
+
 def test_no_score_is_never_left_without_a_word(result, cards):
     result.update(score=None, verdict="CANNOT_EVALUATE", findings=[])
     assert texts.REASON_MISSING in Balanced(verdict_html(result, cards)).words
@@ -151,9 +165,27 @@ def test_no_score_is_never_left_without_a_word(result, cards):
 
 def test_segments_are_buttons_that_say_part_time_and_score(result, cards):
     tags = Balanced(timeline_html(result, cards)).tags
-    buttons = [a for t, a in tags if t == "button" and a["class"] == "tt-segment"]
+    buttons = [a for t, a in tags if t == "button" and a.get("class") == "tt-segment"]
     assert [b["aria-label"] for b in buttons] == ["Picture, 2.0 to 4.4 s, score 0.96"]
-    assert buttons[0]["data-start"] == "2.0" and buttons[0]["style"] == "left:20.000%;width:24.000%"
+    assert (buttons[0]["data-start"], buttons[0]["data-end"], buttons[0]["data-track"]) == ("2", "4.4", "0")
+    assert buttons[0]["style"] == "left:20.000%;width:24.000%"
+
+
+@pytest.mark.parametrize(("duration", "zooms"), [(1.9, [1]), (3.0, [1, 2]), (7.9, [1, 2, 4]), (600.0, [1, 2, 4, 8])])
+def test_zooms_have_ticks_of_their_own_and_end_at_a_second(result, cards, duration, zooms):
+    result["duration_s"] = duration
+    parsed = Balanced(timeline_html(result, cards))
+    (line,) = [a for _, a in parsed.tags if "data-zooms" in a]
+    assert json.loads(line["data-zooms"]) == zooms
+    assert [a["class"] for _, a in parsed.tags if "tt-ticks" in a.get("class", "")] == [f"tt-track tt-ticks-{z}"
+                                                                                      for z in zooms]
+    tools = [a["data-zoom"] for t, a in parsed.tags if t == "button" and "data-zoom" in a]
+    assert tools == (list(texts.ZOOM_BUTTONS) if len(zooms) > 1 else [])
+
+
+def test_without_a_marked_span_there_is_none_to_zoom_to(result, cards):
+    result["detectors"]["ss_avd"]["segments"] = []
+    assert 'data-zoom="in"' in timeline_html(result, cards) and 'data-zoom="span"' not in timeline_html(result, cards)
 
 
 def test_second_face_has_a_lane_of_its_own(result, cards):
@@ -216,12 +248,23 @@ def test_captions_carry_the_spans(result):
 
 def test_figure_draws_scores_thresholds_and_has_a_text_twin(result, cards):
     figure = scores_figure(result, cards)
-    assert [t.name for t in figure.data] == ["Picture", "Sound"]
+    assert [a.text for a in figure.layout.annotations][:2] == ["Picture", "Sound"]
+    assert [(t.name, t.yaxis) for t in figure.data] == [("SS-AVD", "y"), ("SS-AVD", "y2")]
     assert list(figure.data[0].y) == [0.4, 0.96]
     assert list(figure.data[1].x) == [1.5, 3.0, None, 7.5], "the line breaks where nothing was judged"
-    assert figure.layout.height == HEIGHT_PX and tuple(figure.layout.xaxis.range) == (0, 10.0)
-    assert sorted(s.y0 for s in figure.layout.shapes) == [0.35, 0.5]
+    assert tuple(figure.layout.xaxis.range) == tuple(figure.layout.xaxis2.range) == (0, 10.0)
+    assert sorted(s.y0 for s in figure.layout.shapes) == [0.35, 0.35, 0.5, 0.5], "in each panel"
     assert "Picture: lowest 0.40, highest 0.96 at 3.0 s." in figure_alt(result, cards)
+
+
+def test_figure_tells_detectors_apart_by_more_than_colour(result, cards):
+    result["detectors"]["joint_av"] = result["detectors"]["ss_avd"]
+    figure = scores_figure(result, cards)
+    first, second = (t for t in figure.data if t.yaxis == "y")
+    assert (first.name, second.name) == ("SS-AVD", "Joint AV") and first.line.dash != second.line.dash
+    assert first.marker.symbol != second.marker.symbol and first.line.color != second.line.color
+    assert [t.showlegend for t in figure.data] == [True, True, False, False], "each name once"
+    assert "Joint AV: Sound: lowest" in figure_alt(result, cards)
 
 
 def test_figure_of_nothing_says_so(error, cards):

@@ -54,7 +54,7 @@ def test_measures_stand_beside_their_limits(result, cards):
     html = quality_html(result, cards)
     assert row(html, "Face size") == f"Face size 120 pixels wide at least {SMALLEST_FACE_PX} pixels large enough"
     assert "9" in row(html, "Sharpness of the face") and "blurred" in row(html, "Sharpness of the face")
-    assert row(html, "Voice").endswith("3.8 s, 38% of the clip at least 0.5 s enough to judge")
+    assert row(html, "Voice").endswith("3.8 s, 38 % of the clip at least 0.5 s enough to judge")
     assert quality.NOT_MEASURED in row(html, "Voice above noise and music")
 
 

@@ -8,8 +8,11 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 import detectors as core
-from ui import scoring, texts
+from media import ClipInfo, PreparedClip, Quality
+from ui import scoring
 
 
 def run_with(monkeypatch, analyse) -> scoring.Run:
@@ -66,22 +69,74 @@ def test_fault_is_kept_and_logged_without_the_file_name(monkeypatch, caplog):
     assert "RuntimeError" in caplog.text and "clip.mp4" not in caplog.text
 
 
-def test_lent_gpu_gets_plain_values_only(monkeypatch):
-    seen = []
-    monkeypatch.setattr(scoring, "on_lent_gpu", lambda: True)
-    monkeypatch.setattr(scoring, "_granted", lambda *values: seen.append(values) or {"ok": True})
-    stages = []
-    assert scoring.analyse("clip.mp4", ["a"], "auto", lambda *s: stages.append(s)) == {"ok": True}
-    assert seen == [("clip.mp4", ["a"], "auto")] and stages == [(texts.GPU, 0.0)]
+def clip_of(duration_s: float, faces: int) -> PreparedClip:
+    info = ClipInfo("x.mp4", "0" * 64, 1, "mp4", duration_s)
+    return PreparedClip(info, (None,) * faces, {}, {}, None, (), Quality((), {}))
 
 
-def test_spaces_comes_before_torch_and_lends_the_gpu(tmp_path):
-    """With a stand-in for the package that Hugging Face Spaces installs."""
-    (tmp_path / "spaces.py").write_text(
-        "import sys\nassert 'torch' not in sys.modules, 'spaces must be imported before torch'\n"
-        "def GPU(function):\n    function.lent = True\n    return function\n"
-    )
+def test_the_grant_grows_with_windows_faces_and_detectors_and_has_an_end(monkeypatch):
+    spec = {"window_s": 2.0, "hop_s": 1.0, "frames": 1, "face_px": 8, "audio_hz": 16_000, "modalities": ["video"]}
+    monkeypatch.setattr(core, "available", lambda: {"a": {"input_spec": spec}, "b": {"input_spec": spec}})
+    monkeypatch.setattr(scoring, "GRANT_WINDOW_S", 0.5)
+    ask = lambda duration_s, faces, *names: scoring.grant_s(clip_of(duration_s, faces), names, "auto")  # noqa: E731
+    assert ask(11.0, 1, "a") == scoring.GRANT_S + 5  # 10 windows of half a second
+    assert ask(11.0, 0, "a") == scoring.GRANT_S + 5  # the sound alone is windows too
+    assert ask(11.0, 2, "a", "b") == scoring.GRANT_S + 20
+    assert ask(600.0, 4, "a", "b") == scoring.LONGEST_GRANT_S
+
+
+STAND_IN = """
+import sys
+assert "torch" not in sys.modules, "spaces must be imported before torch"
+import pickle
+
+inside, asked = [], []
+
+def GPU(function=None, duration=60):
+    def lent(*arguments):
+        if function.__module__ == "ui.scoring":
+            asked.append(duration(*arguments))
+        inside.append(True)
+        try:
+            return pickle.loads(pickle.dumps(function(*pickle.loads(pickle.dumps(arguments)))))  # another process
+        finally:
+            inside.pop()
+    return lent
+"""
+ASK = """
+import app, spaces
+import detectors.analysis as analysis
+from detectors import Analysis, Thresholds, Verdict
+from ui import scoring, texts
+
+where = {"prepare": [], "provenance": [], "score": []}
+
+def watched(name, function):
+    def call(*arguments, **given):
+        where[name].append(bool(spaces.inside))
+        return function(*arguments, **given)
+    return call
+
+analysis.prepare = watched("prepare", analysis.prepare)
+analysis.read_provenance = watched("provenance", analysis.read_provenance)
+analysis.analyse_clip = watched("score", lambda clip, detector: Analysis(
+    clip.info, detector.id, "sha256:0", True, 0.3, None, 0.3, None, Verdict.NO_SIGNS, (), (), (),
+    Thresholds(0.8, 0.6), 1.0))
+assert scoring.on_lent_gpu()
+stages = []
+short = scoring.analyse(CLIP, ["ss_avd"], "cpu", lambda words, _: stages.append(words))
+assert short["score"] == 0.3
+assert where == {"prepare": [False], "provenance": [False], "score": [True]}, where
+assert stages[-1] == texts.GPU and stages[0] == "Checking the file", stages
+assert spaces.asked == [scoring.GRANT_S + 1], spaces.asked
+"""
+
+
+@pytest.mark.timeout(600)  # the app is imported anew, which takes minutes on a machine with much else to do
+def test_with_a_lent_gpu_the_clip_is_decoded_before_the_grant_and_scored_in_it(tmp_path, examples_dir):
+    """With a stand-in for the package that Hugging Face Spaces installs, whose worker is another process."""
+    (tmp_path / "spaces.py").write_text(STAND_IN)
     root = Path(__file__).resolve().parents[2]
-    ask = "import app; from ui import scoring; assert scoring._granted.lent; assert scoring.on_lent_gpu()"
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{root}", "SPACES_ZERO_GPU": "1"}
-    subprocess.run([sys.executable, "-c", ask], env=environment, cwd=root, check=True, timeout=200)
+    code = f"CLIP = {str(examples_dir / 'speech_only.ogg')!r}\n{ASK}"
+    subprocess.run([sys.executable, "-c", code], env=environment, cwd=root, check=True, timeout=580)

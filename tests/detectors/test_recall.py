@@ -1,0 +1,116 @@
+"""What is remembered of a clip: nothing is encoded twice, nothing is confused, nothing is left."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import torch
+
+from detectors import recall as recall_module
+from detectors.encoders import FaceEncoder, SpeechEncoder
+from detectors.recall import recall, remembering
+
+
+class Doubler:
+    """Tells twice each row; notes what it was asked."""
+
+    def __init__(self, weights_id: str = "doubler") -> None:
+        self.weights_id, self.asked = weights_id, []
+
+    def __call__(self, rows):
+        with torch.no_grad():
+            return recall(self, rows, self._encode)
+
+    def _encode(self, rows):
+        self.asked += rows[:, 0].tolist()
+        return 2 * rows
+
+
+def rows_of(*values: float) -> torch.Tensor:
+    return torch.tensor([[v, 1.0, -v] for v in values])
+
+
+def test_a_row_is_encoded_once_in_whatever_batch_and_place_it_comes():
+    encoder = Doubler()
+    with remembering():
+        for values in ((1, 2, 3), (3, 4, 1), (4, 4, 5, 5)):
+            assert torch.equal(encoder(rows_of(*values)), 2 * rows_of(*values))
+    assert encoder.asked == [1, 2, 3, 4, 5]
+
+
+def test_two_encoders_share_what_is_told_if_their_weights_are_the_same():
+    one, same, other = Doubler("a"), Doubler("a"), Doubler("b")
+    with remembering():
+        for encoder in (one, same, other):
+            encoder(rows_of(1, 2))
+    assert (one.asked, same.asked, other.asked) == ([1, 2], [], [1, 2])
+
+
+def test_nothing_is_remembered_outside_nor_afterwards():
+    encoder = Doubler()
+    encoder(rows_of(1))
+    with remembering():
+        encoder(rows_of(1))
+        with remembering():  # the outer memory serves
+            encoder(rows_of(1))
+        encoder(rows_of(1))
+    with pytest.raises(RuntimeError), remembering():
+        raise RuntimeError
+    encoder(rows_of(1))
+    assert encoder.asked == [1, 1, 1]
+
+
+def test_another_thread_has_a_memory_of_its_own():
+    encoder = Doubler()
+    with remembering():
+        encoder(rows_of(1))
+        other = threading.Thread(target=encoder, args=(rows_of(1),))
+        other.start()
+        other.join()
+    assert encoder.asked == [1, 1]
+
+
+def test_gradients_flow_through_what_was_remembered_before():
+    encoder = Doubler()
+    with remembering():
+        encoder(rows_of(1))
+        x = rows_of(1).requires_grad_()
+        recall(encoder, x, encoder._encode).sum().backward()
+    assert torch.equal(x.grad, torch.full((1, 3), 2.0))
+
+
+def test_the_smallest_difference_makes_another_row():
+    x = torch.zeros(1, 1000) + 0.1
+    near = [x.clone() for _ in range(3)]
+    near[0][0, 500] = torch.nextafter(x[0, 500], torch.tensor(1.0))
+    near[1][0, 501] *= -1
+    near[2][0, [0, 1]] = torch.tensor([0.2, 0.0])
+    with remembering():
+        encoder = Doubler()
+        for row in (x, *near):
+            assert torch.equal(encoder(row), 2 * row)
+    assert len(encoder.asked) == 4
+
+
+def test_memory_is_bounded(monkeypatch):
+    monkeypatch.setattr(recall_module, "MOST_BYTES", 5 * 12)  # rows of three floats
+    encoder = Doubler()
+    with remembering():
+        assert torch.equal(encoder(rows_of(*range(9))), 2 * rows_of(*range(9)))
+        encoder(rows_of(8, 0))
+    assert encoder.asked == [*range(9), 0]
+
+
+@pytest.mark.parametrize("build, shape", [(lambda: FaceEncoder(32), (3, 3, 32, 32)),
+                                          (lambda: SpeechEncoder(0.64), (3, 10_240))])
+def test_what_encoders_tell_does_not_change_and_follows_their_weights(build, shape):
+    encoder, twin = build(), build()
+    rows = torch.rand(shape)
+    with torch.inference_mode(), remembering():
+        plain = torch.cat([encoder(row[None]) for row in rows])
+        torch.testing.assert_close(encoder(rows.flip(0)), plain.flip(0))
+        assert not torch.allclose(twin(rows), plain)
+        twin.load_state_dict(encoder.state_dict())
+        assert twin.weights_id == encoder.weights_id
+        assert torch.equal(twin(rows), plain)
