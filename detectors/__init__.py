@@ -36,7 +36,7 @@ GUESTS = Guests(taken=tuple(BUILDERS))  # detectors from outside, by entry point
 __all__ = [
     "BUILDERS", "GUESTS", "MODULES", "Analysis", "CheckpointError", "Detector", "GuestError", "InputSpec", "Inputs",
     "Segment", "Thresholds", "Verdict", "WindowScores", "Windows", "analyse", "analyse_clip", "available", "choose",
-    "known_id", "load", "resolve_device",
+    "known_id", "load", "resolve_device", "shipped",
 ]
 
 
@@ -86,8 +86,12 @@ def _load(name: str, device: str) -> Detector:
     return BUILDERS[name](state, {**card, "checkpoint": checkpoint_hash(path)}, device)
 
 
-def available() -> dict[str, dict]:
-    """id -> card of every detector whose checkpoint is shipped, and of those from outside."""
+def shipped() -> dict[str, dict]:
+    """id -> card of every detector of the project whose checkpoint is there."""
     paths = {name: CHECKPOINTS / f"{name}.safetensors" for name in BUILDERS}
-    shipped = {name: read_card(path) for name, path in paths.items() if path.is_file()}
-    return shipped | {name: guest.card for name, guest in GUESTS.all().items()}
+    return {name: read_card(path) for name, path in paths.items() if path.is_file()}
+
+
+def available() -> dict[str, dict]:
+    """id -> card of every detector: of the project's own that are there, and of those from outside."""
+    return shipped() | {name: guest.card for name, guest in GUESTS.all().items()}

@@ -37,8 +37,8 @@ from media.variants import VARIANTS, Variant, excerpt, vary, why_not
 
 LONGEST_S = 15.0
 LIMIT_S = 120.0
-_WORDS = {Verdict.MANIPULATED: "manipulated", Verdict.SUSPICIOUS: "suspicious", Verdict.NO_SIGNS: "no signs",
-          Verdict.CANNOT_EVALUATE: "cannot be evaluated"}
+_WORDS = {Verdict.MANIPULATED: "strong signs", Verdict.SUSPICIOUS: "some signs", Verdict.NO_SIGNS: "no signs",
+          Verdict.CANNOT_EVALUATE: "cannot be judged"}
 _NAMES = {"video": "picture", "audio": "sound", "sync": "agreement of sound and picture"}
 
 

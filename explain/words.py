@@ -21,7 +21,7 @@ VERDICTS = {
     ),
     "CANNOT_EVALUATE": (
         "This clip cannot be judged",
-        "There is no score, because any number would be a guess.",
+        "There is no overall score, and so no verdict. The reasons stand below.",
     ),
 }
 PROBABILITY_WORDS = (  # below this probability, these words
@@ -35,7 +35,9 @@ PROBABILITY_WORDS = (  # below this probability, these words
 )
 BAND_LABELS = ("no signs", "some signs", "strong signs")
 MODALITIES = {"video": "Picture", "audio": "Sound", "sync": "Lip-sync"}
-AGREEMENT = "{agree} of {of} detectors give this answer."
+AGREEMENT = (
+    "{agree} of {of} detectors give exactly this answer; where they differ, the verdict is the one in the middle."
+)
 PROVISIONAL = (
     "Demonstration weights. They were trained on little data: on people that they had not seen they were often "
     "wrong. A demonstration, not evidence."

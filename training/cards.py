@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from detectors import MODULES, Verdict, available
+from detectors import MODULES, Verdict, shipped
 from detectors.checkpoint import CHECKPOINTS, read_card, read_checkpoint, ship_checkpoint
 from detectors.contract import MODALITIES
 from training.pretrained import DISTILL_MOS, LITE0, Source
@@ -348,7 +348,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=max(multiprocessing.cpu_count(), 1))
     parser.add_argument("--json", action="store_true", help="print the mismatches as one JSON line, last")
     args = parser.parse_args(argv)
-    names = [name for name in available() if args.detector in (None, name)]
+    names = [name for name in shipped() if args.detector in (None, name)]
     if not names:
         parser.error("there is no such checkpoint")
     try:

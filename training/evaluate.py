@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from detectors import MODULES, Analysis, Detector, Segment, Thresholds, analyse_clip, available, load
+from detectors import MODULES, Analysis, Detector, Segment, Thresholds, analyse_clip, load, shipped
 from detectors.checkpoint import CHECKPOINTS
 from detectors.contract import MODALITIES
 from media import AUDIO_HZ, MediaError, PreparedClip, forget, prepare
@@ -243,7 +243,7 @@ def evaluate(detectors: Sequence[str], material: Material, root: Path, jobs: int
         rows_path.write_text("".join(lines), encoding="utf-8")
     shortcuts = root if material.route == "prepared" else shortcuts
     baseline = judge_by_facts(measured[detectors[0]], read_index(shortcuts)) if shortcuts else {}
-    cards = available()
+    cards = shipped()
     found = {}
     for name, rows in measured.items():
         rows = [replace(row, shortcut=baseline.get(row.file, {})) for row in rows]
@@ -256,12 +256,12 @@ def evaluate(detectors: Sequence[str], material: Material, root: Path, jobs: int
 
 def chosen_detectors(names: Sequence[str]) -> list[str]:
     """Raises: ValueError for an unknown detector, or one without a checkpoint."""
-    shipped = available()
-    names = list(shipped) if "all" in names else list(dict.fromkeys(names))
+    there = shipped()
+    names = list(there) if "all" in names else list(dict.fromkeys(names))
     for name in names:
         if name not in MODULES:
             raise ValueError(f"unknown detector {name!r}; there are: {', '.join(MODULES)}, all")
-        if name not in shipped:
+        if name not in there:
             raise ValueError(f"{name} has no checkpoint; make one with training.train and training.calibrate")
     return names
 

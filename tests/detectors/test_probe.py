@@ -79,7 +79,7 @@ def test_spread_and_sentences_with_numbers():
                        "does not hold.",
     }
     assert outcome.summary == ("The answer does not hold under 2 of 4 changes (scores from 0.55 to 0.91); the verdict "
-                               "is lowered from “manipulated” to “cannot be evaluated”.")
+                               "is lowered from “strong signs” to “cannot be judged”.")
 
 
 def test_a_flip_by_a_hair_is_told_with_more_digits():

@@ -138,7 +138,7 @@ def shipped(tmp_path, monkeypatch):
     """ship(card): a folder of checkpoints that holds this one alone, and the results that are measured again."""
     measured = {"results": RESULTS, "asked": []}
     monkeypatch.setattr(cards, "CHECKPOINTS", tmp_path)
-    monkeypatch.setattr(cards, "available", lambda: {"ss_avd": read_card(tmp_path / "ss_avd.safetensors")})
+    monkeypatch.setattr(cards, "shipped", lambda: {"ss_avd": read_card(tmp_path / "ss_avd.safetensors")})
 
     def again(names, material, root, jobs, shortcuts):
         measured["asked"].append((names, material, root))
