@@ -354,6 +354,11 @@ VALID = (
     Case("name_wrong_suffix", "clip.webm", _copied("plain"), _USUAL),
     Case("name_sound_as_video", "voice.mp4", _copied("mp3"), _SOUND_ONLY),
     Case("name_link", "link.mp4", _linked("plain"), _USUAL),
+    # still pictures, whatever their names say
+    Case("png", "picture.mp4", "-f lavfi -i testsrc=s=160x120 -frames:v 1 -c:v png -f image2pipe",
+         {"still": True, "width_px": 160, "height_px": 120}),
+    Case("jpeg", "photo.mp4", "-f lavfi -i testsrc=s=160x120 -frames:v 1 -c:v mjpeg -f image2pipe",
+         {"still": True, "width_px": 160, "height_px": 120}),
 )
 
 # ---- broken or hostile --------------------------------------------------------------------------------------
@@ -378,10 +383,6 @@ HOSTILE = (
          reasons=_FOREIGN),
     Case("pickle", "weights.mp4", _bytes(b"\x80\x04cos\nsystem\n\x8c\x02id\x85R."), reasons=_FOREIGN),
     Case("zip", "archive.mp4", _zip, reasons=_FOREIGN),
-    Case("png", "picture.mp4", "-f lavfi -i testsrc=s=160x120 -frames:v 1 -c:v png -f image2pipe",
-         reasons=_FOREIGN),
-    Case("jpeg", "photo.mp4", "-f lavfi -i testsrc=s=160x120 -frames:v 1 -c:v mjpeg -f image2pipe",
-         reasons=_FOREIGN),
     Case("gif", "animation.gif", "-f lavfi -i testsrc=s=160x120:d=0.5", reasons=_FOREIGN),
     Case("raw_h264", "elementary.mp4", f"{PICTURE} {H264} -f h264", reasons=_FOREIGN),
     Case("y4m", "raw.y4m", f"{PICTURE} -pix_fmt yuv420p", reasons=_FOREIGN),
@@ -472,7 +473,7 @@ HOSTILE = (
     Case("wav_not_a_number", "nan.wav", lambda corpus, path: _float_wav(path, float("nan"))),
     Case("wav_infinite", "inf.wav", lambda corpus, path: _float_wav(path, float("inf"))),
     # a cover for the songs above
-    Case("cover", "cover.png", _cover, reasons=_FOREIGN),
+    Case("cover", "cover.png", _cover),  # a still picture, which may be analysed by itself
 )
 
 

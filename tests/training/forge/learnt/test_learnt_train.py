@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from detectors.checkpoint import CheckpointError, read_card
+from detectors.encoders import to_half
 from training.forge import learnt
 from training.forge.learnt import GENERATORS, load
 from training.forge.learnt import train as training
@@ -78,7 +79,8 @@ def test_a_trained_file_loads_and_gives_what_the_trained_network_gave(name, reci
     assert card["generator"] == name and card["step"] == 2 and card["recipe"] == recipes[name].model_dump(mode="json")
     lesson = torch.load(tmp_path / f"{name}.last.pt", weights_only=True)["lesson"]
     trained = GENERATORS[name].build(card).eval()
-    trained.load_state_dict({k.removeprefix("generator."): v for k, v in lesson.items() if k.startswith("generator.")})
+    state = {k.removeprefix("generator."): v for k, v in lesson.items() if k.startswith("generator.")}
+    trained.load_state_dict(to_half(state))  # as precise as its file
     example = EXAMPLES[name]()
     with torch.inference_mode():
         assert_same(generator(*example), trained(*example))
