@@ -23,7 +23,7 @@ def corpus(tmp_path_factory):
 
 def check(clip: PreparedClip) -> None:
     """What holds for every prepared clip, however odd its file."""
-    assert np.isfinite(clip.duration_s) and clip.duration_s > 0
+    assert np.isfinite(clip.duration_s) and (clip.duration_s > 0 or clip.info.still)
     assert clip.info.size_bytes > 0 and len(clip.info.sha256) == 64
     if clip.info.video_codec is None:
         assert not clip.tracks and clip.info.width_px is None and clip.info.frames == 0
@@ -32,7 +32,7 @@ def check(clip: PreparedClip) -> None:
     else:
         assert clip.info.width_px > 0 and clip.info.height_px > 0 and clip.info.frames > 0
     if clip.waveform is None:
-        assert {Reason.NO_AUDIO, Reason.DECODE_FAILED} & set(clip.quality.reasons)
+        assert {Reason.NO_AUDIO, Reason.DECODE_FAILED, Reason.STILL_PICTURE} & set(clip.quality.reasons)
         assert clip.quality.blocks("audio")
     else:
         assert clip.waveform.dtype == np.float32 and clip.waveform.ndim == 1
