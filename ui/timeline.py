@@ -108,6 +108,13 @@ const move = {
   in: () => step(1), out: () => step(-1), all: () => show(1, 0), span: toSpan,
   earlier: () => show(zoom(), from() - 0.5 / zoom()), later: () => show(zoom(), from() + 0.5 / zoom()),
 };
+// Every zoom has ticks of its own: where the one with the focus is gone, the nearest of the new ones gets it.
+const keepFocus = (held) => {
+  if (held.offsetParent) return;
+  const away = (tick) => Math.abs(tick.dataset.start - held.dataset.start);
+  const ticks = [...line().querySelectorAll('.tt-tick')].filter((tick) => tick.offsetParent);
+  ticks.sort((a, b) => away(a) - away(b))[0]?.focus();
+};
 const keys = { '+': 'in', '=': 'in', '-': 'out', 0: 'all', s: 'span', '<': 'earlier', '>': 'later' };
 element.addEventListener('click', (event) => {
   const button = event.target.closest('.tt-zoom [data-zoom]');
@@ -122,6 +129,7 @@ element.addEventListener('keydown', (event) => {
   if (!event.target.closest('.tt-zoom, .tt-timeline') || !element.querySelector('.tt-zoom')) return;
   event.preventDefault();
   move[keys[event.key]]();
+  keepFocus(event.target);
 });
 element.addEventListener('focusin', (event) => {
   const button = event.target.closest('.tt-timeline [data-start]');
