@@ -63,6 +63,7 @@ def _save(path: Path, state: dict[str, Tensor], card: dict, parts: tuple[Part, .
         card = {**card, _PARTS: [asdict(part) for part in parts]}
     # One entry alone: safetensors writes several in an order that changes, and the file's hash with it.
     save_file(_plain(state), path, metadata={"card": json.dumps(card, sort_keys=True)})
+    path.chmod(0o644)  # safetensors leaves it to its owner alone
 
 
 def _save_part(folder: Path, prefix: str, name: str, state: dict[str, Tensor]) -> Part:

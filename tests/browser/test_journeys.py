@@ -81,12 +81,12 @@ def test_progress_is_announced_in_words(visit, talking_clip):
 
 
 def test_stop_ends_the_run_and_the_next_one_works(visit, talking_clip):
-    page = visit.open().only(QUICK).choose(talking_clip).page
+    page = visit.open().choose(talking_clip).page  # all detectors: one alone might have answered by then
     page.click("#analyse")
     page.locator("#stop:not([disabled])").click()
     page.wait_for_selector("text=Stopped.")
-    assert page.locator("#verdict h2").count() == 0
-    visit.analyse()
+    assert page.locator("#verdict h2").all_inner_texts() == []
+    visit.only(QUICK).analyse()
 
 
 def test_bad_file_gets_a_sentence_and_the_page_goes_on(visit, tmp_path, talking_clip):
@@ -169,7 +169,7 @@ def test_phone_width_has_no_sideways_scroll(visit, talking_clip):
         assert page.evaluate(BEYOND_WINDOW) == [], tab
     small = page.evaluate(
         """() => [...document.querySelectorAll('#timeline button')].map((b) => b.getBoundingClientRect())
-        .filter((b) => b.width < 24 || b.height < 24).length"""
+        .filter((b) => b.width && (b.width < 24 || b.height < 24)).length"""
     )
     assert small == 0
     for tab in ("Many clips", "Detectors"):
