@@ -90,7 +90,7 @@ def test_a_flip_by_a_hair_is_told_with_more_digits():
 
 def test_summaries_of_answers_that_hold_stay_or_cannot_be_probed():
     assert weighed(M, M, M).summary == "The answer holds under all 2 changes (scores from 0.83 to 0.83)."
-    assert "the verdict stays “suspicious”" in weighed(S, N, S).summary
+    assert "the verdict stays “some signs”" in weighed(S, N, S).summary
     unprobed, unjudged = weighed(M), weighed(C)
     assert unprobed.holds is unjudged.holds is None and "could be tried" in unprobed.summary
     assert "no answer to probe" in unjudged.summary

@@ -126,7 +126,7 @@ def test_an_answer_that_holds_keeps_its_card_and_says_so(held, cards):
 def test_suspicious_stays_and_says_that_it_does_not_hold(result, cards):
     probed(result, {"ss_avd": [Reading(0.6, S), Reading(0.2, N)]})
     told = words(verdict_html(result, cards))
-    assert "the verdict stays “suspicious”" in told and texts.VERDICTS["SUSPICIOUS"][1] in told
+    assert "the verdict stays “some signs”" in told and texts.VERDICTS["SUSPICIOUS"][1] in told
 
 
 def test_a_detector_s_own_answer_says_what_it_was(turned, cards):
