@@ -243,12 +243,7 @@ def analyse_panel(cards: dict[str, dict], holds: Holds, histories: batch.Histori
             holds.claim(request.session_hash, path)
 
     def keep(upload: dict | None, request: gr.Request) -> str | None:
-        """The path of an uploaded picture, held for this session. Anything else is no path of ours."""
-        path = str((upload or {}).get("path") or "")
-        if not path or not holds.owns(path):
-            return None
-        holds.claim(request.session_hash, path)
-        return path
+        return holds.claim_upload(request.session_hash, upload)
 
     def leave(request: gr.Request) -> None:
         """The page was closed: nothing of the session stays."""

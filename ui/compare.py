@@ -363,12 +363,7 @@ def build(cards: dict[str, dict], holds: Holds, runs: Runs, video: gr.Video, aud
         outcome = gr.HTML("", elem_id="two-clips-answer")
 
     def keep(upload: dict | None, request: gr.Request) -> str | None:
-        """The path of an uploaded file, held for this session. Anything else is no path of ours."""
-        path = str((upload or {}).get("path") or "")
-        if not path or not holds.owns(path):
-            return None
-        holds.claim(request.session_hash, path)
-        return path
+        return holds.claim_upload(request.session_hash, upload)
 
     def begin(request: gr.Request):
         return [runs.draw(request.session_hash), progress.stages_html([], texts.WAITING),

@@ -61,6 +61,14 @@ class Holds:
             if self._waiting[resolved]:
                 self._waiting[resolved].pop(0)
 
+    def claim_upload(self, holder: str, upload: dict | None) -> str | None:
+        """The path of a file component's value as the browser sent it, claimed; None where it is no file of ours."""
+        path = str((upload or {}).get("path") or "")
+        if not path or not self.owns(path):
+            return None
+        self.claim(holder, path)
+        return path
+
     def release(self, holder: str) -> None:
         """`holder` is done: deletes its files that nobody else needs."""
         with self._lock:

@@ -42,6 +42,18 @@ def test_second_upload_of_the_same_bytes_outlives_the_first_call(tmp_path, uploa
     assert not upload.exists()
 
 
+@pytest.mark.parametrize("sent", [None, {}, {"path": None}, {"path": "/etc/hostname"}, {"path": "missing.mp4"}])
+def test_what_is_no_upload_of_ours_is_not_claimed(tmp_path, sent):
+    assert Holds(tmp_path).claim_upload("a", sent) is None
+
+
+def test_a_claimed_upload_goes_with_its_session(tmp_path, upload):
+    holds = Holds(tmp_path)
+    assert holds.claim_upload("a", {"path": str(upload)}) == str(upload) and upload.exists()
+    holds.release("a")
+    assert not upload.exists()
+
+
 def test_demo_clips_are_never_deleted(tmp_path, upload):
     folder = tmp_path / "uploads"
     folder.mkdir()
