@@ -1,7 +1,7 @@
 """What frozen encoders told of a clip, remembered while the clip is analysed.
 
-Windows overlap, and two detectors read the same encoders: of a clip of ten seconds half of the faces and a third of
-the sound would be encoded twice. Answers are found by content, so nobody has to know where a row was cut from.
+Windows overlap, and two detectors read the same encoders: the same faces and the same sound would be encoded again and
+again. Answers are found by content, so nobody has to know where a row was cut from.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ _PYRAMID_STEP = 0.709  # area halves from level to level
 _PROPOSAL_PX, _PROPOSAL_STRIDE_PX = 12, 2  # field of view and step of the first network
 _LEAST_PROPOSED, _LEAST_REFINED, _LEAST_FINAL = 0.6, 0.7, 0.7  # the paper's thresholds, as facenet-pytorch has them
 _SAME_FACE = 0.7  # overlap
-# Squares around a candidate, moved by shares of its size. From one to the next the third network's landmarks wander
-# by 2 % of the distance between the eyes; their mean is steadier. (Larger and smaller squares would bias it.)
+# Squares around a candidate, moved by shares of its size. From one to the next the third network's landmarks wander;
+# their mean is steadier. (Larger and smaller squares would bias it.)
 _VIEWS = np.array([[0, 0], [-0.08, 0], [0.08, 0], [0, -0.08], [0, 0.08]], np.float32)
 
 
