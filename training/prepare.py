@@ -18,6 +18,7 @@ import math
 import multiprocessing
 import os
 import shlex
+import subprocess
 import sys
 import tempfile
 import time
@@ -63,6 +64,7 @@ class Plan:
     as_is: bool
     learnt: Path | None
     seed: int
+    voices: Path | None = None  # further ones for the speech engine Kokoro
     modalities: tuple[str, ...] = tuple(SHARE)  # what is forged first of all
     piece_s: float = PIECE_S
     pieces: int = MOST_PIECES  # of a clip, at most
@@ -95,7 +97,7 @@ def _samples_of(unit: Unit, plan: Plan, left_out: list[dict]) -> Iterator[Packed
             yield from _as_it_is(record, plan) if plan.as_is else _groups(record, plan)
         except MediaError as error:
             left_out.append({**_line(record, 0), "skipped": error.finding.message})
-        except (av.FFmpegError, OSError, Unsuitable) as error:
+        except (av.FFmpegError, OSError, subprocess.CalledProcessError, Unsuitable) as error:
             left_out.append({**_line(record, 0), "skipped": f"{type(error).__name__}: {error}"})
         finally:
             forget()
@@ -224,8 +226,8 @@ def _aligned_region(region: np.ndarray, times_s: np.ndarray, clip: PreparedClip)
 
 
 @lru_cache(maxsize=1)
-def _gathered(learnt: Path | None) -> Materials:
-    return gather(_no_donor, learnt)
+def _gathered(learnt: Path | None, voices: Path | None) -> Materials:
+    return gather(_no_donor, learnt, voices)
 
 
 def _no_donor(kind: str, rng: np.random.Generator) -> tuple[Footage, str]:
@@ -234,7 +236,7 @@ def _no_donor(kind: str, rng: np.random.Generator) -> tuple[Footage, str]:
 
 def _materials(plan: Plan, record: Record) -> Materials:
     """The swapper draws people of the training split, who must not turn up in another one."""
-    materials = replace(_gathered(plan.learnt), donate=lambda kind, rng: _donor(plan, record, kind, rng))
+    materials = replace(_gathered(plan.learnt, plan.voices), donate=lambda kind, rng: _donor(plan, record, kind, rng))
     return materials if record.split == "train" else replace(materials, swapper=None)
 
 
@@ -350,6 +352,7 @@ def _command(args: argparse.Namespace) -> str:
     else:
         words += ["--versions", str(args.versions), "--forge", *args.forge, "--piece-s", f"{args.piece_s:g}",
                   "--pieces", str(args.pieces), "--seed", str(args.seed)]
+        words += ["--voices", "VOICES"] if args.voices else []
     return shlex.join(words)
 
 
@@ -369,6 +372,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--as-is", action="store_true", help="no forgeries and no chain: the clips themselves")
     parser.add_argument("--learnt", type=Path, default=SHIPPED, metavar="DIR",
                         help="folder of generators that training.forge.learnt.train wrote (assets/generators)")
+    parser.add_argument("--voices", type=Path, metavar="DIR",
+                        help="further voices for Kokoro (.bin, as the npm package kokoro-js carries them)")
     parser.add_argument("--jobs", type=int, default=max(multiprocessing.cpu_count(), 1))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--engine", choices=list(ENGINES), default="local")
@@ -388,12 +393,12 @@ def main(argv: list[str] | None = None) -> int:
     if not records:
         parser.error(f"{args.root} holds no such clip")
     if args.versions and not args.as_is:
-        for sentence in left_out_of(_gathered(args.learnt)):
+        for sentence in left_out_of(_gathered(args.learnt, args.voices)):
             print(sentence, file=sys.stderr)
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / COMMAND).write_text(_command(args) + "\n", encoding="utf-8")
     plan = Plan(args.root.resolve(), tuple(records), args.versions, args.as_is, args.learnt, args.seed,
-                tuple(args.forge), args.piece_s, args.pieces)
+                args.voices, tuple(args.forge), args.piece_s, args.pieces)
     summary = prepare_all(plan, args.out.resolve(), args.dataset, args.jobs, args.engine)
     for key, value in summary.items():
         print(f"{key:12} {value}")

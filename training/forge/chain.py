@@ -2,12 +2,13 @@
 
 Every version of a pair, the genuine one too, runs through the same drawn Chain, so that container, codec, size,
 frame rate, loudness, noise and the clip's first moments tell nothing about the class. It goes from "as good as the
-material" to a messenger's copy of a copy.
+material", which MILD_SHARE of the chains leave almost as it is, to a messenger's copy of a copy.
 """
 
 from __future__ import annotations
 
 import io
+import subprocess
 import tempfile
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import av
 import cv2
+import imageio_ffmpeg
 import numpy as np
 
 from media import AUDIO_HZ
@@ -24,18 +26,20 @@ from training.forge.sound import room_tone
 
 SHORT_PX = (160, 400)
 CRF = (18, 38)  # on H.264's scale
+MILD_SHARE = 0.35  # of the chains encode the clip once more, well, and change nothing else but its first moments
+MILD_CRF = (20, 27)
 FRAME_RATES_HZ = (12.5, 15.0, 20.0, 24000 / 1001, 24.0, 25.0, 30000 / 1001, 30.0)
 AUDIO_KBPS = (12, 64)
 CUT_S = 0.4  # most that is cut from the head by chance
 LEAD_S = 0.5  # longest silent start
 LEAST_S = 1.0  # what cutting by chance always leaves
-# (container, video codec, audio codec), as often as listed. No HEVC: PyAV's x265 corrupts memory at some sizes.
+# (container, video codec, audio codec), as often as listed.
 PACKAGES = (
     *(("mp4", "h264", "aac"),) * 5, ("mp4", "h264", "mp3"), ("mov", "h264", "aac"), ("matroska", "h264", "opus"),
-    *(("webm", "vp9", "opus"),) * 2, ("mp4", "mpeg4", "aac"), ("matroska", "mpeg4", "mp3"),
+    *(("webm", "vp9", "opus"),) * 2, ("mp4", "mpeg4", "aac"), ("matroska", "mpeg4", "mp3"), ("mov", "hevc", "aac"),
 )
 SUFFIXES = {"mp4": ".mp4", "mov": ".mov", "matroska": ".mkv", "webm": ".webm"}
-_ENCODERS = {"h264": "libx264", "vp9": "libvpx-vp9", "mpeg4": "mpeg4",
+_ENCODERS = {"h264": "libx264", "vp9": "libvpx-vp9", "mpeg4": "mpeg4", "ffv1": "ffv1",
              "aac": "aac", "mp3": "libmp3lame", "opus": "libopus"}
 _TICKS_HZ = 48_000  # clock of the frames' times; MPEG-4 allows 65,535 at most
 
@@ -92,7 +96,7 @@ def draw_chain(footage: Footage, rng: np.random.Generator, edges_s: tuple[float,
     audio_kbps = round(AUDIO_KBPS[0] * (AUDIO_KBPS[1] / AUDIO_KBPS[0]) ** quality)
     rates_hz = (48_000,) if audio_codec == "opus" else (16_000,) if audio_kbps < 32 else (16_000, 32_000, 44_100,
                                                                                          48_000)
-    return Chain(
+    drawn = Chain(
         head_s=round(edges_s[0] + min(cut_s, spare_s), 4), tail_s=round(edges_s[1], 4),
         short_px=None if keeps_size else round(short_px), frame_hz=None if keeps_times else frame_hz,
         gamma=round(float(np.exp(rng.uniform(-0.3, 0.3))), 4),
@@ -107,6 +111,10 @@ def draw_chain(footage: Footage, rng: np.random.Generator, edges_s: tuple[float,
         preset=str(rng.choice(("ultrafast", "veryfast", "medium"))),
         audio_codec=audio_codec, audio_kbps=audio_kbps, audio_hz=int(rng.choice(rates_hz)),
     )
+    if rng.random() >= MILD_SHARE:
+        return drawn
+    return Chain(head_s=drawn.head_s, tail_s=drawn.tail_s, lead_s=drawn.lead_s, lead_digital=drawn.lead_digital,
+                 noise_seed=drawn.noise_seed, crf=int(rng.integers(MILD_CRF[0], MILD_CRF[1] + 1)))
 
 
 def run_chain(chain: Chain, footage: Footage, truth: Truth, path: Path) -> tuple[Truth, np.ndarray | None]:
@@ -115,7 +123,7 @@ def run_chain(chain: Chain, footage: Footage, truth: Truth, path: Path) -> tuple
 
     Spans of the picture begin and end with the frames that show them; what is cut off or silenced is no longer
     marked. The region has the new size and the new frames.
-    Raises: OSError or av.FFmpegError where the file cannot be written.
+    Raises: OSError, av.FFmpegError or subprocess.CalledProcessError where the file cannot be written.
     """
     footage, truth = retime(chain, footage, truth)
     footage = colour(chain, footage)
@@ -245,6 +253,8 @@ def _another_generation(chain: Chain, footage: Footage) -> Footage:
 
 def encode(chain: Chain, footage: Footage, file: io.BufferedIOBase) -> None:
     """Picture and sound of the footage into an open file, in the chain's container and codecs."""
+    if chain.video_codec == "hevc" and footage.frames is not None:
+        return _encode_hevc(chain, footage, file)
     bitexact = {"fflags": "+bitexact"}  # neither date nor random identifiers
     with av.open(file, "w", format=chain.container, container_options=bitexact) as container:
         video = None if footage.frames is None else _video_stream(chain, footage, container)
@@ -263,6 +273,22 @@ def encode(chain: Chain, footage: Footage, file: io.BufferedIOBase) -> None:
         container.mux(sorted(packets, key=lambda packet: packet.dts * packet.time_base))
 
 
+def _encode_hevc(chain: Chain, footage: Footage, file: io.BufferedIOBase) -> None:
+    """By ffmpeg's own program, from a lossless copy: within PyAV, x265 corrupts memory at some sizes."""
+    with tempfile.TemporaryDirectory() as folder:
+        lossless, made = Path(folder) / "lossless.mkv", Path(folder) / f"made{chain.suffix}"
+        with open(lossless, "wb") as copy:
+            encode(replace(chain, container="matroska", video_codec="ffv1"), footage, copy)
+        command = [
+            imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", lossless, "-c:a", "copy", "-c:v", "libx265",
+            "-crf", str(chain.crf), "-preset", "ultrafast",
+            "-x265-params", "log-level=none:pools=none:frame-threads=1", "-tag:v", "hvc1",
+            "-fps_mode", "passthrough", "-enc_time_base:v", "demux", "-video_track_timescale", str(_TICKS_HZ),
+            "-fflags", "+bitexact", "-flags:v", "+bitexact", "-f", chain.container, made]
+        subprocess.run(command, check=True, stdin=subprocess.DEVNULL, capture_output=True)
+        file.write(made.read_bytes())
+
+
 def _video_stream(chain: Chain, footage: Footage, container: av.container.OutputContainer) -> av.VideoStream:
     steps_s = np.diff(footage.times_s)
     rate = Fraction(1 / float(np.median(steps_s)) if len(steps_s) else 25.0).limit_denominator(1001)
@@ -276,7 +302,7 @@ def _video_stream(chain: Chain, footage: Footage, container: av.container.Output
         context.options = {"crf": str(round(chain.crf * 63 / 51)), "deadline": "realtime", "cpu-used": "6"}
     elif chain.video_codec == "mpeg4":  # a constant quantiser of 2 to 31
         context.qmin = context.qmax = round(2 + (chain.crf - CRF[0]) * 0.8)
-    else:
+    elif chain.video_codec == "h264":
         context.options = {"crf": str(chain.crf), "preset": chain.preset}
     return stream
 

@@ -125,9 +125,10 @@ class Version:
     truth: Truth
 
 
-def gather(donate: Callable[[str, np.random.Generator], tuple[Footage, str]], learnt_dir: Path | None) -> Materials:
-    """Engines that are installed and generators that were trained."""
-    engines, _ = find_engines()
+def gather(donate: Callable[[str, np.random.Generator], tuple[Footage, str]], learnt_dir: Path | None,
+           voices_dir: Path | None = None) -> Materials:
+    """Engines that are installed, with further voices, and generators that were trained."""
+    engines, _ = find_engines(voices_dir)
     generators = {name: learnt.load(name, learnt_dir) for name in learnt.GENERATORS} if learnt_dir else {}
     return Materials(donate, engines, tuple(read_sentences()), **generators)
 

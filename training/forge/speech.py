@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from itertools import combinations
 from pathlib import Path
@@ -171,10 +172,13 @@ def festival() -> Command:
         program, "-o", str(wav), "-eval", f"(begin (voice_{voice}) (Parameter.set 'Duration_Stretch {1 / rate:.3f}))"])
 
 
-def find_engines() -> tuple[dict[str, Engine], tuple[str, ...]]:
-    """The engines that are installed, by name, and for each of the others a sentence that says what it needs."""
+def find_engines(voices_dir: Path | None = None) -> tuple[dict[str, Engine], tuple[str, ...]]:
+    """The engines that are installed, by name, and for each of the others a sentence that says what it needs.
+
+    voices_dir: further voices for Kokoro.
+    """
     engines, absent = {}, []
-    for build in (Kokoro, piper, flite, espeak, festival):
+    for build in (partial(Kokoro, voices_dir), piper, flite, espeak, festival):
         try:
             engine = build()
         except Absent as reason:

@@ -81,7 +81,7 @@ def test_a_copy_of_a_copy_keeps_time_and_loses_detail(tmp_path):
 def test_quality_is_the_crf_in_every_codec(tmp_path):
     noise = np.random.default_rng(0).integers(0, 255, (5, 64, 64, 3), dtype=np.uint8)
     footage = Footage("c", noise, np.arange(5) / 25, None)
-    for codec in ("h264", "vp9", "mpeg4"):
+    for codec in ("h264", "vp9", "mpeg4", "hevc"):
         sizes = []
         for crf in (18, 38):
             chain = Chain(container="matroska", video_codec=codec, crf=crf, preset="ultrafast")
@@ -123,7 +123,7 @@ def test_dropped_frames_leave_the_others_at_their_time():
 def test_frames_at_odd_times_keep_them(tmp_path):
     times_s = np.array([0.0, 0.031, 0.1, 0.14, 0.26, 0.3])
     footage = replace(clip(6, seconds=0.4, flash=2), times_s=times_s)
-    for codec, container in (("h264", "mp4"), ("mpeg4", "mp4"), ("vp9", "webm")):
+    for codec, container in (("h264", "mp4"), ("mpeg4", "mp4"), ("vp9", "webm"), ("hevc", "mov")):
         audio = "opus" if container == "webm" else "aac"
         run_chain(Chain(container=container, video_codec=codec, audio_codec=audio), footage, Truth("c"),
                   tmp_path / "clip")
@@ -193,7 +193,14 @@ def test_a_draw_is_within_range_repeatable_and_json():
         assert chain.frame_hz is None or 12.5 <= chain.frame_hz < 25
         assert (chain.container, chain.video_codec, chain.audio_codec) in PACKAGES
     assert 0.2 < np.mean([chain.head_s > 0 for chain in chains]) < 0.8
-    assert len({chain.video_codec for chain in chains}) == 3
+    assert {chain.video_codec for chain in chains} == {"h264", "vp9", "mpeg4", "hevc"}
+
+
+def test_a_third_of_the_chains_leave_the_material_almost_as_it_is():
+    chains = [draw_chain(clip(50, 25.0, 2.0, side=(480, 640)), np.random.default_rng(seed)) for seed in range(300)]
+    mild = [c for c in chains if (c.gamma, c.gain_db, c.short_px, c.frame_hz, c.noise_dbfs) == (1, 0, None, None, None)]
+    assert len(mild) / len(chains) == pytest.approx(0.35, abs=0.08)
+    assert {c.crf for c in mild} == set(range(20, 28)) and any(c.head_s for c in mild) and any(c.lead_s for c in mild)
 
 
 def test_a_draw_does_not_enlarge_and_leaves_a_short_clip_whole():
