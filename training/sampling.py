@@ -13,7 +13,7 @@ import numpy as np
 from detectors.contract import Detector, InputSpec, Windows, WindowScores
 from detectors.windows import cut_windows, window_starts
 from media import GRID_HZ, ClipInfo, FaceTrack, Finding, PreparedClip, Quality, Reason, prepare
-from training.datasets.splits import source_folds
+from training.datasets.splits import Clip, source_folds
 from training.shards import read_index, read_tensors, unpack_pictures
 
 LEAST_SPEECH_S = 0.5  # a sample with less voice does not teach about sound
@@ -237,8 +237,7 @@ class Counterparts:
         return [("group", sample.group, sample.folder), *pair, ("any", sample.folder), ("any",)]
 
 
-def split_fold(samples: Sequence[Sample], folds: int, fold: int | None,
-               seed: int) -> tuple[list[Sample], list[Sample]]:
+def split_fold(samples: Sequence[Clip], folds: int, fold: int | None, seed: int) -> tuple[list[Clip], list[Clip]]:
     """(to learn from, held out): the sources are dealt into so many folds, and one is held out; None: none is.
 
     Raises: ValueError for a fold that there is not, or fewer sources than folds.
@@ -248,13 +247,3 @@ def split_fold(samples: Sequence[Sample], folds: int, fold: int | None,
     if not 0 <= fold < folds:
         raise ValueError(f"the recipe has folds 0 to {folds - 1}; there is no fold {fold}")
     return source_folds(samples, folds, repeats=1, seed=seed)[fold]
-
-
-def split_sources(samples: list[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
-    """(training, development), disjoint by source and by pair: whole sources go to development."""
-    groups = sorted({s.source for s in samples})
-    rng = np.random.default_rng(seed)
-    chosen = set(rng.permutation(groups)[: round(share * len(groups))])
-    pairs = {s.pair for s in samples if s.source in chosen and s.pair}
-    held = [s.source in chosen or s.pair in pairs for s in samples]
-    return [s for s, h in zip(samples, held) if not h], [s for s, h in zip(samples, held) if h]

@@ -36,7 +36,7 @@ from detectors.sync import LEAST, NEAR, STEP_HZ, STEP_SAMPLES, SyncConfig, SyncP
 from training.metrics import auc, bootstrap_interval
 from training.offsets import estimate_offsets, read_talk
 from training.recipe import read_recipes
-from training.sampling import split_sources
+from training.sampling import split_fold
 from training.shards import read_index, read_tensors, unpack_pictures
 
 SPANS_S = (2.0, 4.0, 8.0)  # that AUC is told for
@@ -52,7 +52,7 @@ class SyncRecipe(BaseModel):
     batch: int = Field(gt=1)
     cut_steps: int = Field(gt=2 * sync.MOST)
     realign_at: tuple[int, ...]
-    dev_share: float = Field(gt=0, lt=1)
+    folds: int = Field(gt=1)
     least_voice: float = Field(ge=0, le=1)
     least_face_s: float = Field(gt=0)
     learning_rate: float = Field(gt=0)
@@ -303,7 +303,7 @@ def train(recipe: SyncRecipe, folder: Path, out: Path, resume: bool, cfg: SyncCo
     torch.manual_seed(recipe.seed)
     pair = SyncPair(cfg)
     talks = read_talks(folder, "train", recipe.least_voice, recipe.least_face_s, pair.cfg.lips_px)
-    learn, dev = split_sources(talks, recipe.dev_share, recipe.seed)
+    learn, dev = split_fold(talks, recipe.folds, 0, recipe.seed)
     if len(learn) < recipe.batch or len(dev) < 2:
         raise ValueError(f"{len(learn)} talks to learn from and {len(dev)} to measure on are too few")
     optimizer = torch.optim.AdamW(pair.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)

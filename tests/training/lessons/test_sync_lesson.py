@@ -15,7 +15,7 @@ from training.lessons import sync as lesson
 from training.lessons.sync import SyncRecipe, Talk, Told
 
 TINY = SyncConfig(dim=8, lips_px=16, lip_widths=(8, 8, 8, 8), sound_widths=(8, 8, 8), bands=10)
-RECIPE = {"seed": 3, "steps": 4, "batch": 4, "cut_steps": 44, "realign_at": (2,), "dev_share": 0.5, "least_voice": 0.2,
+RECIPE = {"seed": 4, "steps": 4, "batch": 4, "cut_steps": 44, "realign_at": (2,), "folds": 2, "least_voice": 0.2,
           "least_face_s": 1.6, "learning_rate": 5e-3, "final_rate": 0.1, "warmup_steps": 1, "weight_decay": 0.0,
           "clip_norm": 1.0, "evaluate_every": 2, "save_every_s": 1e-6, "threads": 1}
 
