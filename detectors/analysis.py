@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from detectors import guests
+from detectors.consensus import decide, together
 from detectors.contract import Analysis, Detector, Thresholds, Verdict, Windows, WindowScores
 from detectors.memory import MemoryWatch
 from detectors.recall import remembering
@@ -91,14 +92,6 @@ def overall_score(scores: Sequence[WindowScores], modalities: dict[str, float | 
     belong to the picture counts beside a whole-clip head, whose paper knows of manipulated modalities alone."""
     whole = _highest(clip_score(s.whole) for s in scores)
     return _highest(modalities.values() if whole is None else (whole, modalities["sync"]))
-
-
-def decide(score: float | None, thresholds: Thresholds) -> Verdict:
-    if score is None:
-        return Verdict.CANNOT_EVALUATE
-    if score >= thresholds.manipulated:
-        return Verdict.MANIPULATED
-    return Verdict.SUSPICIOUS if score >= thresholds.suspicious else Verdict.NO_SIGNS
 
 
 def score_clip(clip: PreparedClip, detectors: Sequence[str], device: str = "auto",
@@ -201,22 +194,23 @@ def _relay(on_stage: OnStage | None, begin: float) -> Callable[[str], None]:
 
 def _answer(clip: PreparedClip, analyses: Sequence[Analysis]) -> dict:
     judged = [a for a in analyses if a.score is not None]
-    consensus = {name: _mean([v for a in analyses if (v := getattr(a, name)) is not None])
-                 for name in ("video", "audio", "sync")}
-    score = _mean([a.score for a in judged])
-    verdict = majority([a.verdict for a in judged])
-    agree = sum(a.verdict == verdict for a in judged)
+    means = {name: _mean([v for a in analyses if (v := getattr(a, name)) is not None])
+             for name in ("video", "audio", "sync")}
+    consensus = together(analyses)
+    agree = sum(a.verdict == consensus.verdict for a in judged)
+    weights = {name: round(share, 4) for name, share in consensus.weights.items()}
     findings = list(dict.fromkeys([*clip.quality.findings, *(f for a in analyses for f in a.findings)]))
     return {
         "clip": Path(clip.info.path).name,
         "sha256": clip.info.sha256,
         "duration_s": round(clip.duration_s, 3),
-        "verdict": str(verdict),
-        "score": score,
+        "verdict": str(consensus.verdict),
+        "score": None if consensus.score is None else round(consensus.score, 4),
         "reasons": [str(r) for r in dict.fromkeys(f.reason for f in findings)],
         "findings": [f.to_json() for f in findings],
         "provisional": any(a.provisional for a in analyses),
-        "consensus": {**consensus, "agree": agree, "of": len(judged)},
+        "consensus": {**means, "agree": agree, "of": len(judged), "weights": {"score": weights},
+                      "fitted": consensus.fitted},
         "detectors": {a.detector: a.to_json() for a in analyses},
         "media": _media_json(clip),
         "memory": {a.detector: a.memory.to_json() for a in analyses if a.memory is not None},
@@ -251,7 +245,8 @@ def _error_form(path: str | Path, finding: Finding) -> dict:
         "reasons": [str(finding.reason)],
         "findings": [finding.to_json()],
         "provisional": False,
-        "consensus": {"video": None, "audio": None, "sync": None, "agree": 0, "of": 0},
+        "consensus": {"video": None, "audio": None, "sync": None, "agree": 0, "of": 0, "weights": {"score": {}},
+                      "fitted": False},
         "detectors": {},
         "media": {},
         "memory": {},
@@ -263,14 +258,3 @@ def _error_form(path: str | Path, finding: Finding) -> dict:
 
 def _mean(values: Sequence[float]) -> float | None:
     return round(sum(values) / len(values), 4) if values else None
-
-
-SEVERITY = (Verdict.NO_SIGNS, Verdict.SUSPICIOUS, Verdict.MANIPULATED)
-
-
-def majority(verdicts: Sequence[Verdict]) -> Verdict:
-    """The middle verdict by severity (the milder one of an even split): one alarm alone accuses nobody."""
-    if not verdicts:
-        return Verdict.CANNOT_EVALUATE
-    ranked = sorted(verdicts, key=SEVERITY.index)
-    return ranked[(len(ranked) - 1) // 2]

@@ -21,14 +21,16 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import av
 import numpy as np
 
-from detectors.analysis import SEVERITY, analyse_clip, majority
+from detectors import consensus
+from detectors.analysis import analyse_clip
+from detectors.consensus import SEVERITY
 from detectors.contract import MODALITIES, Analysis, Detector, Verdict
 from detectors.recall import remembering
 from detectors.segments import score_curve
@@ -142,19 +144,17 @@ def probe(path: str | Path, detectors: Sequence[Detector], base: Sequence[Analys
         for variant in VARIANTS:
             if on_stage:
                 on_stage(f"Probing: {variant.doing[0].lower()}{variant.doing[1:]}", time.monotonic() - begin)
-            trials.append(_try(variant, part, path, start_s, detectors, heard, Path(folder), begin + limit_s))
-    readings = {name: Reading(a.score, a.verdict) for name, a in heard.items()}
+            trials.append(try_variant(variant, part, path, start_s, detectors, heard, Path(folder), begin + limit_s))
+    readings = {d.id: Reading(heard[d.id].score, heard[d.id].verdict) for d in detectors}
     outcomes = {
         d.id: weigh(whole[d.id].verdict, readings[d.id],
                     [(t.variant, t.readings[d.id]) for t in trials if t.not_tried is None])
         for d in detectors
     }
-    consensus = weigh(
-        majority([whole[d.id].verdict for d in detectors if whole[d.id].score is not None]),
-        agree([readings[d.id] for d in detectors]),
-        [(t.variant, t.consensus) for t in trials if t.consensus is not None],
-    )
-    return Probe(start_s, end_s, tuple(trials), outcomes, consensus)
+    together = weigh(
+        consensus.together([whole[d.id] for d in detectors]).verdict, agree(readings, checkpoints(heard)),
+        [(t.variant, t.consensus) for t in trials if t.consensus is not None])
+    return Probe(start_s, end_s, tuple(trials), outcomes, together)
 
 
 def suspicious_span(analyses: Sequence[Analysis], duration_s: float) -> tuple[float, float]:
@@ -184,8 +184,10 @@ def suspicious_span(analyses: Sequence[Analysis], duration_s: float) -> tuple[fl
     return start_s, start_s + LONGEST_S
 
 
-def _try(variant: Variant, part: PreparedClip, path: str | Path, start_s: float, detectors: Sequence[Detector],
-         heard: dict[str, Analysis], folder: Path, stop_at: float) -> Trial:
+def try_variant(variant: Variant, part: PreparedClip, path: str | Path, start_s: float, detectors: Sequence[Detector],
+                heard: dict[str, Analysis], folder: Path, stop_at: float = float("inf")) -> Trial:
+    """Makes one variant of the part of the clip at `path` that begins at start_s, and scores it. heard: what each
+    detector said of that part; files go into `folder`, which the caller removes; stop_at as media.variants.vary."""
     begin = time.monotonic()
     reason = why_not(variant, part)
     if reason is None and begin > stop_at:
@@ -202,7 +204,7 @@ def _try(variant: Variant, part: PreparedClip, path: str | Path, start_s: float,
         return Trial(variant, {}, None, "This copy of the clip could not be written here.", time.monotonic() - begin)
     except MediaError:  # written, but nobody can read it any more
         readings = {d.id: _unread(heard[d.id]) for d in detectors}
-    return Trial(variant, readings, agree(list(readings.values())), None, time.monotonic() - begin)
+    return Trial(variant, readings, agree(readings, checkpoints(heard)), None, time.monotonic() - begin)
 
 
 def read(varied: Analysis, clip: Analysis) -> Reading:
@@ -217,12 +219,16 @@ def _unread(clip: Analysis) -> Reading:
     return Reading(None, Verdict.CANNOT_EVALUATE, tuple(m for m in MODALITIES if getattr(clip, m) is not None))
 
 
-def agree(readings: Sequence[Reading]) -> Reading:
-    """The consensus, as detectors.analysis forms it: the mean score and middle verdict of those that judged."""
-    judged = [r for r in readings if r.score is not None]
-    if not judged:
-        return Reading(None, Verdict.CANNOT_EVALUATE, tuple(dict.fromkeys(m for r in readings for m in r.lost)))
-    return Reading(sum(r.score for r in judged) / len(judged), majority([r.verdict for r in judged]))
+def agree(readings: Mapping[str, Reading], checkpoints: Mapping[str, str]) -> Reading:
+    """The consensus of those that judged, as detectors.consensus forms it; by id."""
+    told = consensus.agree({name: r.score for name, r in readings.items()},
+                           {name: r.verdict for name, r in readings.items()}, checkpoints)
+    lost = dict.fromkeys(m for r in readings.values() for m in r.lost) if told.score is None else ()
+    return Reading(told.score, told.verdict, tuple(lost))
+
+
+def checkpoints(analyses: Mapping[str, Analysis]) -> dict[str, str]:
+    return {name: analysis.checkpoint for name, analysis in analyses.items()}
 
 
 def weigh(before: Verdict, clip: Reading, variants: Sequence[tuple[Variant, Reading]]) -> Outcome:

@@ -126,12 +126,12 @@ def held_parts(run: Path, card: dict, samples: Sequence[Sample], clips: int | No
             raise CheckpointError(f"{folder} holds no {weights}, but {run} does; folds must be made as the run was")
         _, held = split_fold(samples, card["recipe"]["folds"], fold, card["recipe"]["seed"])
         if clips is not None:
-            held = _some_groups(held, math.ceil(clips / len(folds)), card["recipe"]["seed"])
+            held = some_groups(held, math.ceil(clips / len(folds)), card["recipe"]["seed"])
         parts.append(Part(folder / weights, tuple(held)))
     return parts
 
 
-def _some_groups(samples: Sequence[Sample], most: int, seed: int) -> list[Sample]:
+def some_groups(samples: Sequence[Sample], most: int, seed: int) -> list[Sample]:
     """At most so many samples, in whole groups, drawn at random."""
     size = Counter(s.group for s in samples)
     names = np.array(sorted(size))[np.random.default_rng(seed).permutation(len(size))]

@@ -111,3 +111,15 @@ def bootstrap_interval(measure: Callable[[np.ndarray, np.ndarray], float], score
     if len(values) < draws / 2:
         return float("nan"), float("nan")
     return float(np.quantile(values, 0.025)), float(np.quantile(values, 0.975))
+
+
+def risk_coverage(score: np.ndarray, fake: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(coverage [n], risk [n]): of the clips whose score is farthest from an even chance, the share answered and the
+    share of wrong answers among them, where 0.5 and above is called fake. Equal confidence is answered together.
+    Selective classification as in Geifman & El-Yaniv (NeurIPS 2017); empty without clips."""
+    sure = np.abs(score - 0.5)
+    order = np.argsort(-sure, kind="stable")
+    wrong = ((score >= 0.5) != (fake == 1))[order]
+    last = np.append(np.diff(sure[order]) != 0, True)[:len(order)]
+    answered = np.arange(1, len(order) + 1)
+    return (answered / max(len(order), 1))[last], (np.cumsum(wrong) / answered)[last]

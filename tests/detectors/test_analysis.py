@@ -10,8 +10,8 @@ import torch
 
 from detectors import BUILDERS, Verdict, analyse, available, load
 from detectors import probe as probing
-from detectors.analysis import analyse_clip, decide, majority, overall_score
-from detectors.contract import Thresholds, WindowScores
+from detectors.analysis import analyse_clip, overall_score
+from detectors.contract import WindowScores
 from detectors.probe import Probe, Reading, weigh
 from detectors.scoring import batches, to_inputs
 from detectors.windows import cut_windows
@@ -19,19 +19,6 @@ from media import prepare
 from media.variants import VARIANTS
 
 M, S, N = Verdict.MANIPULATED, Verdict.SUSPICIOUS, Verdict.NO_SIGNS
-
-
-def test_verdicts_by_threshold():
-    thresholds = Thresholds(manipulated=0.8, suspicious=0.5)
-    assert [decide(s, thresholds) for s in (0.8, 0.79, 0.5, 0.49, None)] == [M, S, S, N, Verdict.CANNOT_EVALUATE]
-
-
-def test_one_alarm_alone_accuses_nobody():
-    assert majority([M, N, N, N]) == N
-    assert majority([M, M, N, N]) == N
-    assert majority([M, M, S, N]) == S
-    assert majority([M, M, M, N]) == M
-    assert majority([]) == Verdict.CANNOT_EVALUATE
 
 
 def test_the_most_suspicious_face_decides_and_a_missing_whole_head_is_replaced():

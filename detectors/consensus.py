@@ -1,0 +1,112 @@
+"""What several detectors say together.
+
+Each set of the project's own detectors has a fit of its own, made on development folds that none of them learnt from
+(training.consensus): their calibrated log-odds l are weighted, so that who adds nothing counts nothing, and summed,
+
+    logit = bias + sum of weight_d · l_d,      weight_d >= 0,
+
+and thresholds keep false alarms on those folds' genuine clips rare. Fits lie in consensus.json beside the checkpoints
+and name the checkpoints that they were made of. Where there is none for those who judge (a detector from outside, a new
+checkpoint), the mean score and the middle verdict stand for all of them. One alarm alone accuses nobody: MANIPULATED
+needs a second detector that finds the clip at least suspicious.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from detectors.checkpoint import CHECKPOINTS
+from detectors.contract import Analysis, Thresholds, Verdict
+
+FITS = "consensus.json"
+SEVERITY = (Verdict.NO_SIGNS, Verdict.SUSPICIOUS, Verdict.MANIPULATED)
+SUREST = 1e-4  # scores nearer to 0 or 1 count as this far from it
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How one set of detectors is heard together."""
+
+    weights: dict[str, float]  # by detector, none below 0
+    bias: float
+    manipulated: float  # thresholds of the score
+    suspicious: float
+
+    def score(self, scores: Mapping[str, float]) -> float:
+        logit = self.bias + sum(weight * log_odds(scores[name]) for name, weight in self.weights.items())
+        return 1 / (1 + math.exp(-logit))
+
+
+@dataclass(frozen=True)
+class Consensus:
+    """Of those detectors that gave a score."""
+
+    score: float | None
+    verdict: Verdict
+    weights: dict[str, float]  # share of each, which add up to 1
+    fitted: bool  # by development folds; else all count alike
+
+
+def agree(scores: Mapping[str, float | None], verdicts: Mapping[str, Verdict], checkpoints: Mapping[str, str],
+          folder: Path = CHECKPOINTS) -> Consensus:
+    """Of detectors by id: clip scores (None: it abstained), verdicts, and hashes of their checkpoints."""
+    judged = {name: score for name, score in scores.items() if score is not None}
+    if not judged:
+        return Consensus(None, Verdict.CANNOT_EVALUATE, {}, False)
+    fit = fit_for({name: checkpoints[name] for name in judged}, folder) if len(judged) > 1 else None
+    if fit is None:
+        mean = sum(judged.values()) / len(judged)
+        return Consensus(mean, majority([verdicts[name] for name in judged]),
+                         dict.fromkeys(judged, 1 / len(judged)), False)
+    score, total = fit.score(judged), sum(fit.weights.values())
+    alarmed = sum(SEVERITY.index(verdicts[name]) > 0 for name in judged)
+    verdict = decide(score, fit)
+    if verdict == Verdict.MANIPULATED and alarmed < 2:
+        verdict = Verdict.SUSPICIOUS
+    return Consensus(score, verdict, {name: weight / total for name, weight in fit.weights.items()}, True)
+
+
+def decide(score: float | None, thresholds: Thresholds | Fit) -> Verdict:
+    if score is None:
+        return Verdict.CANNOT_EVALUATE
+    if score >= thresholds.manipulated:
+        return Verdict.MANIPULATED
+    return Verdict.SUSPICIOUS if score >= thresholds.suspicious else Verdict.NO_SIGNS
+
+
+def majority(verdicts: Sequence[Verdict]) -> Verdict:
+    """The middle verdict by severity (the milder one of an even split)."""
+    if not verdicts:
+        return Verdict.CANNOT_EVALUATE
+    ranked = sorted(verdicts, key=SEVERITY.index)
+    return ranked[(len(ranked) - 1) // 2]
+
+
+def log_odds(score: float) -> float:
+    score = min(max(score, SUREST), 1 - SUREST)
+    return math.log(score / (1 - score))
+
+
+def fit_for(checkpoints: Mapping[str, str], folder: Path = CHECKPOINTS) -> Fit | None:
+    """The fit of exactly these detectors with exactly these checkpoints, by id and hash; None where there is none."""
+    path = folder / FITS
+    card = _read(path, path.stat().st_mtime_ns) if path.is_file() else {"fits": {}, "checkpoints": {}}
+    known = all(card["checkpoints"].get(name) == sha256 for name, sha256 in checkpoints.items())
+    fit = card["fits"].get("+".join(sorted(checkpoints))) if known else None
+    return None if fit is None else Fit(**fit)
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path, changed_ns: int) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def together(analyses: Sequence[Analysis]) -> Consensus:
+    """Of whole analyses of one clip."""
+    return agree({a.detector: a.score for a in analyses}, {a.detector: a.verdict for a in analyses},
+                 {a.detector: a.checkpoint for a in analyses})

@@ -1,0 +1,44 @@
+"""Weights of detectors, from clips that nobody learnt from."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from training.consensus import counts, fit, fit_set
+
+
+def sample(number: int, fake: float, forged: str = "", group: str = "") -> SimpleNamespace:
+    return SimpleNamespace(folder="shards", key=str(number), group=group or str(number), forged=forged,
+                           source=f"s{number % 3}", video_fake=fake, audio_fake=np.nan, sync_fake=np.nan)
+
+
+def test_who_knows_counts_and_who_guesses_does_not():
+    rng = np.random.default_rng(0)
+    fake = (np.arange(2000) % 2).astype(float)
+    knows = (2 * fake - 1) + rng.normal(0, 1, 2000)  # log-odds 2 x for unit noise about -1 and 1
+    weights, bias = fit(np.stack([knows, rng.normal(0, 1, 2000), -knows], axis=1), fake, np.full(2000, 1 / 2000))
+    assert weights[0] == pytest.approx(2, abs=0.25) and weights[1] < 0.1
+    assert weights[2] == 0  # never turned round
+    assert bias == pytest.approx(0, abs=0.1)
+
+
+def test_kinds_of_clips_count_alike_however_many_there_are():
+    samples = [sample(0, 0), *(sample(n, 1) for n in range(1, 4)),
+               sample(4, 0, group="pair"), sample(5, 1, "swap", "pair"), sample(6, 1, "blend", "pair")]
+    fake = np.array([s.video_fake for s in samples])
+    assert counts(samples, fake) == pytest.approx([1 / 4, *[1 / 12] * 3, 1 / 4, 1 / 8, 1 / 8])
+    assert counts(samples[:4], fake[:4]) == pytest.approx([1 / 2, *[1 / 6] * 3])
+
+
+def test_a_set_is_fitted_on_what_all_of_it_judged():
+    samples = {n: sample(n, float(n % 2)) for n in range(40)}
+    scores = {n: {"a": 0.9 if n % 2 else 0.1, "b": None if n < 4 else 0.5} for n in samples}
+    made, worth = fit_set(("a", "b"), scores, samples)
+    assert worth["clips"] == 36 and worth["genuine"] == 18 and worth["auc"] == 1
+    assert made.weights["a"] > made.weights["b"] and made.manipulated >= 0.8 and made.suspicious >= 0.6
+    assert made.score({"a": 0.9, "b": 0.5}) > 0.8 > 0.2 > made.score({"a": 0.1, "b": 0.5})
+    with pytest.raises(ValueError, match="no genuine, or no fake"):
+        fit_set(("a", "b"), scores, {n: s for n, s in samples.items() if n % 2})

@@ -1,0 +1,138 @@
+"""How the shipped detectors are heard together: a fit for every set of them, on sources that none of them learnt from.
+
+    python -m training.consensus RUNS --samples SHARDS [SHARDS ...] [--clips N] [--jobs N] [--json]
+
+RUNS/<detector> is the run that each shipped checkpoint came from; SHARDS are those that it was calibrated on. Clips
+that all of them held out are scored as the app does it, by the networks that did not learn from them. For each set of
+two and more, weights that are not negative are fitted by logistic regression to the calibrated log-odds; genuine and
+fake, published and forged clips count alike. Thresholds let few of the genuine clips through, as training.calibrate
+has them. Writes consensus.json beside the checkpoints, which it names by their hashes: new checkpoints need a new fit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import reduce
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import minimize
+
+from detectors import CheckpointError, shipped
+from detectors.checkpoint import CHECKPOINTS, checkpoint_hash, read_checkpoint
+from detectors.consensus import FITS, Fit, log_odds
+from training.calibrate import FALSE_ALARMS, FLOORS, Part, analyse_all, fake_of, held_parts, some_groups, threshold_at
+from training.metrics import auc, stratified_auc
+from training.sampling import Sample, read_samples
+
+RIDGE = 0.002  # on the weights' distance from equal ones, which it leaves where the clips do not tell
+Name = tuple[Path, str]  # folder and key of a sample
+
+
+def fit(log_odds: np.ndarray, fake: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, float]:
+    """(weights [d] >= 0, bias) of log_odds [n, d], fake [n], and what each clip counts [n], which adds up to 1."""
+    equal = np.full(log_odds.shape[1], 1 / log_odds.shape[1])
+
+    def loss(values: np.ndarray) -> tuple[float, np.ndarray]:
+        weights, logit = values[:-1], log_odds @ values[:-1] + values[-1]
+        pull = count * (1 / (1 + np.exp(-logit)) - fake)
+        away = weights - equal
+        return (float(count @ (np.logaddexp(0, logit) - fake * logit) + RIDGE * away @ away),
+                np.append(pull @ log_odds + 2 * RIDGE * away, pull.sum()))
+
+    found = minimize(loss, np.append(equal, 0.0), jac=True, bounds=[*[(0, None)] * len(equal), (None, None)])
+    return found.x[:-1], float(found.x[-1])
+
+
+def counts(samples: Sequence[Sample], fake: np.ndarray) -> np.ndarray:
+    """[n]: genuine and fake, clips of a corpus and those of training.forge, a quarter each where there are all four."""
+    forged = {(s.folder, s.group) for s in samples if s.forged}
+    cells = np.array([2 * label + ((s.folder, s.group) in forged) for s, label in zip(samples, fake)])
+    size = {cell: (cells == cell).sum() for cell in set(cells)}
+    within = np.array([1 / size[cell] for cell in cells])
+    for label in (0, 1):  # a class with one kind of clips counts as much as the other class
+        within[fake == label] /= max(within[fake == label].sum(), 1e-12)
+    return within / 2
+
+
+def fit_set(names: Sequence[str], scores: Mapping[Name, Mapping[str, float | None]],
+            samples: Mapping[Name, Sample]) -> tuple[Fit, dict]:
+    """(the fit of these detectors, what it is worth on the clips that made it).
+
+    Raises: ValueError where a class has no clip that all of them judge.
+    """
+    judged = [name for name in samples if all(scores[name][d] is not None for d in names)]
+    fake = np.array([fake_of(samples[name]) for name in judged])
+    if len(set(fake)) < 2:
+        raise ValueError(f"no genuine, or no fake, clip was held out and judged by all of {', '.join(names)}")
+    told = np.array([[log_odds(scores[name][d]) for d in names] for name in judged])
+    weights, bias = fit(told, fake, counts([samples[name] for name in judged], fake))
+    score = 1 / (1 + np.exp(-(told @ weights + bias)))
+    thresholds = {name: round(max(threshold_at(score[fake == 0], share), FLOORS[name]), 4)
+                  for name, share in FALSE_ALARMS.items()}
+    sources = [samples[name].source for name in judged]
+    worth = {"clips": len(judged), "genuine": int((fake == 0).sum()), "auc": round(auc(score, fake), 4),
+             "auc_within_source": round(stratified_auc(score, fake, sources), 4)}
+    return Fit({d: round(float(w), 4) for d, w in zip(names, weights)}, round(bias, 4), **thresholds), worth
+
+
+def score_held(runs: Path, samples: Sequence[Sample], clips: int | None,
+               jobs: int) -> tuple[dict[Name, dict[str, float | None]], dict[Name, Sample]]:
+    """Scores by detector, and the samples, of the labelled clips that all shipped detectors held out.
+
+    Raises: CheckpointError as held_parts, or for a run whose weights were not the ones that were shipped.
+    """
+    parts = {name: held_parts(runs / name, card, samples) for name, card in shipped().items()}
+    held = [{(s.folder, s.key) for part in own for s in part.held} for own in parts.values()]
+    common = reduce(set.intersection, held)
+    kept = [s for s in samples if (s.folder, s.key) in common and fake_of(s) in (0, 1)]
+    kept = kept if clips is None else some_groups(kept, clips, seed=0)
+    wanted = {(s.folder, s.key): s for s in kept}
+    found: dict[Name, dict[str, float | None]] = {name: dict.fromkeys(parts) for name in wanted}
+    for detector, own in parts.items():
+        _, card = read_checkpoint(CHECKPOINTS / f"{detector}.safetensors")
+        less = [Part(p.checkpoint, tuple(s for s in p.held if (s.folder, s.key) in wanted)) for p in own]
+        for sample, analysis in analyse_all(less, card["calibration"], jobs):
+            found[sample.folder, sample.key][detector] = analysis.score
+    return found, wanted
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m training.consensus", description=__doc__.splitlines()[0])
+    parser.add_argument("runs", type=Path, help="folder of the shipped detectors' runs, one folder each")
+    parser.add_argument("--samples", type=Path, required=True, nargs="+", help="what training.prepare wrote")
+    parser.add_argument("--clips", type=int, metavar="N", help="score at most so many clips (all)")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--json", action="store_true", help="print what was written as one JSON line, last")
+    args = parser.parse_args(argv)
+    try:
+        samples = [s for s in read_samples(*args.samples) if s.split == "train"]
+        scores, held = score_held(args.runs, samples, args.clips, args.jobs)
+        detectors = sorted(shipped())
+        fits = {"+".join(names): fit_set(names, scores, held)
+                for size in range(2, len(detectors) + 1) for names in combinations(detectors, size)}
+    except (CheckpointError, FileNotFoundError, ValueError) as error:
+        parser.error(str(error))
+    card = {
+        "fits": {name: asdict(fit) for name, (fit, _) in fits.items()},
+        "development": {name: worth for name, (_, worth) in fits.items()},
+        "checkpoints": {name: checkpoint_hash(CHECKPOINTS / f"{name}.safetensors") for name in detectors},
+        "command": "python -m training.consensus runs --samples SHARDS"
+                   + ("" if args.clips is None else f" --clips {args.clips}"),
+    }
+    (CHECKPOINTS / FITS).write_text(json.dumps(card, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    for made, worth in fits.values():
+        told = ", ".join(f"{d} {w:.2f}" for d, w in made.weights.items())
+        print(f"{worth['clips']:5} clips  AUC {worth['auc']:.3f}  within {worth['auc_within_source']:.3f}  {told}")
+    if args.json:
+        print(json.dumps(card))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
