@@ -23,7 +23,8 @@ from pathlib import Path
 from detectors.checkpoint import CHECKPOINTS
 from detectors.contract import Analysis, Thresholds, Verdict
 
-FITS = "consensus.json"
+CONSENSUS = "consensus"  # where detectors are named, that of all of the project's own
+FITS = f"{CONSENSUS}.json"
 SEVERITY = (Verdict.NO_SIGNS, Verdict.SUSPICIOUS, Verdict.MANIPULATED)
 SUREST = 1e-4  # scores nearer to 0 or 1 count as this far from it
 

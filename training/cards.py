@@ -20,8 +20,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from detectors import MODULES, Verdict, shipped
+from detectors import MODULES, Verdict
 from detectors.checkpoint import CHECKPOINTS, read_card, read_checkpoint, ship_checkpoint
+from detectors.consensus import CONSENSUS, FITS
 from detectors.contract import MODALITIES
 from training.pretrained import DISTILL_MOS, LITE0, Source
 
@@ -109,8 +110,30 @@ def store_results(checkpoint: Path, results: dict) -> None:
     write_page(checkpoint)
 
 
-def write_page(checkpoint: Path) -> None:
-    checkpoint.with_suffix(".md").write_text(card_page(read_card(checkpoint)), encoding="utf-8")
+def store_consensus(path: Path, results: dict) -> None:
+    """Likewise for the file of the consensus."""
+    path.write_text(json.dumps({**read_any_card(path), "results": results}, indent=1, sort_keys=True) + "\n",
+                    encoding="utf-8")
+    write_page(path)
+
+
+def write_page(path: Path) -> None:
+    path.with_suffix(".md").write_text(page_of(path), encoding="utf-8")
+
+
+def page_of(path: Path) -> str:
+    """Of a checkpoint or of the consensus."""
+    card = read_any_card(path)
+    return consensus_page(card) if path.name == FITS else card_page(card)
+
+
+def read_any_card(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8")) if path.name == FITS else read_card(path)
+
+
+def path_of(name: str) -> Path:
+    """Of a detector's checkpoint, or of the consensus."""
+    return CHECKPOINTS / (FITS if name == CONSENSUS else f"{name}.safetensors")
 
 
 # ---- the page ---------------------------------------------------------------------------------------------------
@@ -153,6 +176,31 @@ def card_page(card: dict) -> str:
         f"{words.blind} {LIMITS}",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def consensus_page(card: dict) -> str:
+    """Markdown: what the shipped detectors are worth together."""
+    fits, results = card["fits"], card["results"]
+    everybody = fits[max(fits, key=lambda name: len(fits[name]["weights"]))]
+    rows = [[name.replace("+", ", "), *(f"{fit['weights'].get(detector, 0):.2f}" for detector in card["checkpoints"]),
+             worth["clips"], _number(worth["auc"]), _number(worth["auc_within_source"])]
+            for name, fit in fits.items() if (worth := card["development"][name])]
+    return "\n\n".join([
+        "# The consensus",
+        "What several detectors say together: the sum of their calibrated log-odds, weighted, and a threshold of its "
+        "own for each set of them (detectors/consensus.py). Weights were fitted on development clips that none of the "
+        "detectors learnt from; the AUC beside them is of the same clips.",
+        _table(["of", *card["checkpoints"], "clips", "AUC", "within a source"], rows),
+        f"```\n{card['command']}\n```",
+        "## Results of all together",
+        _material(results) + " " + READING,
+        _figures_table(results),
+        f"Equal error rate {_number(results['eer'])}. Expected calibration error {_number(results['ece'])}; scores "
+        "assume as many fake as genuine clips.",
+        f"MANIPULATED from {everybody['manipulated']:.3f} on, where a second detector finds the clip at least "
+        f"suspicious; SUSPICIOUS from {everybody['suspicious']:.3f} on.",
+        _called(results),
+    ]) + "\n"
 
 
 def _input(spec: dict) -> str:
@@ -234,14 +282,18 @@ def _verdicts(thresholds: dict, results: dict) -> Iterator[str]:
            "at least 0.8 and 0.6, and such that at most 5 % and 15 % of genuine development clips reach them. A span "
            f"is marked from {thresholds['segment_on']:.3f} on: between 0.7 and 0.95, and within that such that at most "
            "15 % of them reach it anywhere. On the clips above:")
-    yield _table(["called", *VERDICTS],
-                 [[name, *(f"{results[key][verdict]:.1%}" for verdict in VERDICTS)]
-                  for name, key in (("genuine clips", "genuine_called"), ("fake clips", "fake_called"))])
+    yield _called(results)
     yield _table(["at", "accuracy", "true positives", "false positives"],
                  [[name.upper(), *(_number(results[f"at_{name}"][key]) for key in ("accuracy", "tpr", "fpr"))]
                   for name in ("manipulated", "suspicious")])
     yield (f"{results['genuine_marked']:.1%} of the genuine clips had a marked span, "
            f"{results['genuine_marked_s_per_min']:g} s a minute.")
+
+
+def _called(results: dict) -> str:
+    return _table(["called", *VERDICTS],
+                  [[name, *(f"{results[key][verdict]:.1%}" for verdict in VERDICTS)]
+                   for name, key in (("genuine clips", "genuine_called"), ("fake clips", "fake_called"))])
 
 
 def _title(name: str) -> str:
@@ -303,7 +355,7 @@ def _agree(place: str, card: object, measured: object) -> bool:
 
 def measured_card(detector: str) -> dict:
     """A shipped card. Raises: ValueError where it says nothing of how it was measured."""
-    card = read_card(CHECKPOINTS / f"{detector}.safetensors")
+    card = read_any_card(path_of(detector))
     if "material" not in card.get("results", {}):
         raise ValueError(f"the card of {detector} does not say how it was measured: python -m training.evaluate "
                          f"{detector} ... --card")
@@ -327,8 +379,8 @@ def check(detectors: Sequence[str], data: Path | None, prepared: Path | None, sh
             raise ValueError(f"the card of {name} was measured on {material.route}: give "
                              + ("--data ROOT" if material.route == "clips" else "--prepared SHARDS"))
         alike.setdefault(material, []).append(name)
-        page = CHECKPOINTS / f"{name}.md"
-        if not page.is_file() or page.read_text(encoding="utf-8") != card_page(card):
+        page = path_of(name).with_suffix(".md")
+        if not page.is_file() or page.read_text(encoding="utf-8") != page_of(path_of(name)):
             found.append(Mismatch(name, "page", "as it is rendered", "another text, or none"))
     for material, names in alike.items():
         root = data if material.route == "clips" else prepared
@@ -341,22 +393,22 @@ def check(detectors: Sequence[str], data: Path | None, prepared: Path | None, sh
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training.cards", description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="measure again; without it, the pages are written again")
-    parser.add_argument("--detector", choices=list(MODULES), help="this one alone")
+    parser.add_argument("--detector", choices=[*MODULES, CONSENSUS], help="this one alone")
     parser.add_argument("--data", type=Path, metavar="ROOT", help="the data set's folder")
     parser.add_argument("--prepared", type=Path, metavar="SHARDS", help="what training.prepare wrote")
     parser.add_argument("--shortcuts", type=Path, metavar="SHARDS", help="with --data: what the baseline learns from")
     parser.add_argument("--jobs", type=int, default=max(multiprocessing.cpu_count(), 1))
     parser.add_argument("--json", action="store_true", help="print the mismatches as one JSON line, last")
     args = parser.parse_args(argv)
-    names = [name for name in shipped() if args.detector in (None, name)]
+    names = [name for name in (*MODULES, CONSENSUS) if args.detector in (None, name) and path_of(name).is_file()]
     if not names:
         parser.error("there is no such checkpoint")
     try:
         if not args.check:
             for name in names:
                 measured_card(name)
-                write_page(CHECKPOINTS / f"{name}.safetensors")
-                print(CHECKPOINTS / f"{name}.md")
+                write_page(path_of(name))
+                print(path_of(name).with_suffix(".md"))
             return 0
         found = check(names, args.data, args.prepared, args.shortcuts, args.jobs)
     except (FileNotFoundError, ValueError) as error:

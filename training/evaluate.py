@@ -3,8 +3,9 @@
     python -m training.evaluate DETECTOR [DETECTOR ...] DATASET ROOT [--shortcuts SHARDS] [--card] [--json]
     python -m training.evaluate DETECTOR [DETECTOR ...] --prepared SHARDS [--card] [--json]
 
-`all` stands for every detector. Each clip is prepared once, or taken as training.prepare left it in shards (of which
-the first face alone is judged), and scored by all of them. The results say which of the two it was.
+`all` stands for every detector, `consensus` for all of them and what they say together. Each clip is prepared once, or
+taken as training.prepare left it in shards (of which the first face alone is judged), and scored by all of them. The
+results say which of the two it was.
 
 Beside each AUC stands the shortcut baseline (training.shortcuts): what file, timing, pose and border alone tell of the
 same clips, fitted to the training split of the shards; of two models the one that does better on these very clips.
@@ -29,9 +30,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from detectors import MODULES, Analysis, Detector, Segment, Thresholds, analyse_clip, load, shipped
-from detectors.checkpoint import CHECKPOINTS
+from detectors import MODULES, Analysis, Segment, Thresholds, analyse_clip, load, shipped
+from detectors.checkpoint import CHECKPOINTS, checkpoint_hash
+from detectors.consensus import CONSENSUS, fit_for, together
 from detectors.contract import MODALITIES
+from detectors.recall import remembering
 from media import AUDIO_HZ, MediaError, PreparedClip, forget, prepare
 from training.datasets import DATASETS, Record, read_dataset
 from training.facts import clip_facts
@@ -130,10 +133,14 @@ def measure(items: Sequence[Item], detectors: Sequence[str], jobs: int, controls
 def measure_clip(item: Item, detectors: Sequence[str], controls: bool = True) -> list[Row]:
     """One clip, prepared once, scored by each detector as the app does it."""
     known = {name: getattr(item, name) for name in Item.__dataclass_fields__ if name != "place"}
+    asked = shipped() if CONSENSUS in detectors else detectors
     try:
         clip = prepare(item.place) if isinstance(item.place, Path) else item.place.clip()
         known["facts"] = item.facts or clip_facts(clip)
-        return [_answer(known, clip, load(name, "cpu"), controls) for name in detectors]
+        with remembering():
+            analyses = [analyse_clip(clip, load(name, "cpu")) for name in asked]
+        rows = [_answer(known, clip, analysis, controls) for analysis in analyses if analysis.detector in detectors]
+        return [*rows, _common_answer(known, clip, analyses)] if CONSENSUS in detectors else rows
     except MediaError as error:
         return [Row(**known, detector=name, duration_s=0.0, reasons=(str(error.finding.reason),))
                 for name in detectors]
@@ -141,17 +148,22 @@ def measure_clip(item: Item, detectors: Sequence[str], controls: bool = True) ->
         forget()
 
 
-def _answer(known: dict, clip: PreparedClip, detector: Detector, controls: bool) -> Row:
-    analysis = analyse_clip(clip, detector)
+def _answer(known: dict, clip: PreparedClip, analysis: Analysis, controls: bool) -> Row:
     heard = {}
     if controls:
         # Where nothing is taken away, the answer is known already.
-        heard = {name: _scores(analysis if changed is clip else analyse_clip(changed, detector))
+        heard = {name: _scores(analysis if changed is clip else analyse_clip(changed, load(analysis.detector, "cpu")))
                  for name, change in _CHANGES.items() if (changed := change(clip)) is not None}
-    return Row(**known, detector=detector.id, duration_s=clip.duration_s, **_scores(analysis),
+    return Row(**known, detector=analysis.detector, duration_s=clip.duration_s, **_scores(analysis),
                verdict=str(analysis.verdict), reasons=tuple(str(f.reason) for f in analysis.findings),
                segments=_listed(analysis.segments),
                proposals=_listed(propose_segments(analysis.windows, clip.duration_s)), controls=heard)
+
+
+def _common_answer(known: dict, clip: PreparedClip, analyses: Sequence[Analysis]) -> Row:
+    """What they say together of the whole clip; it marks no moments."""
+    common = together(analyses)
+    return Row(**known, detector=CONSENSUS, duration_s=clip.duration_s, score=common.score, verdict=str(common.verdict))
 
 
 def _scores(analysis: Analysis) -> dict[str, float | None]:
@@ -243,12 +255,24 @@ def evaluate(detectors: Sequence[str], material: Material, root: Path, jobs: int
         rows_path.write_text("".join(lines), encoding="utf-8")
     shortcuts = root if material.route == "prepared" else shortcuts
     baseline = judge_by_facts(measured[detectors[0]], read_index(shortcuts)) if shortcuts else {}
-    cards = shipped()
     found = {}
     for name, rows in measured.items():
         rows = [replace(row, shortcut=baseline.get(row.file, {})) for row in rows]
-        found[name] = {**summarise(rows, Thresholds(**cards[name]["thresholds"])), "material": asdict(material)}
+        found[name] = {**summarise(rows, thresholds_of(name)), "material": asdict(material)}
     return found
+
+
+def thresholds_of(name: str) -> Thresholds:
+    """Of a shipped detector; of the consensus of all of them, which opens no segments.
+
+    Raises: ValueError where there is no fitted consensus.
+    """
+    if name != CONSENSUS:
+        return Thresholds(**shipped()[name]["thresholds"])
+    fit = fit_for({name: checkpoint_hash(CHECKPOINTS / f"{name}.safetensors") for name in shipped()})
+    if fit is None:
+        raise ValueError("the shipped detectors have no common fit yet; make one with python -m training.consensus")
+    return Thresholds(fit.manipulated, fit.suspicious, segment_on=1.0, segment_off=1.0)
 
 
 # ---- the command ------------------------------------------------------------------------------------------------
@@ -257,10 +281,15 @@ def evaluate(detectors: Sequence[str], material: Material, root: Path, jobs: int
 def chosen_detectors(names: Sequence[str]) -> list[str]:
     """Raises: ValueError for an unknown detector, or one without a checkpoint."""
     there = shipped()
+    if CONSENSUS in names:
+        thresholds_of(CONSENSUS)
+        names = [*there, CONSENSUS]
     names = list(there) if "all" in names else list(dict.fromkeys(names))
     for name in names:
+        if name == CONSENSUS:
+            continue
         if name not in MODULES:
-            raise ValueError(f"unknown detector {name!r}; there are: {', '.join(MODULES)}, all")
+            raise ValueError(f"unknown detector {name!r}; there are: {', '.join(MODULES)}, all, {CONSENSUS}")
         if name not in there:
             raise ValueError(f"{name} has no checkpoint; make one with training.train and training.calibrate")
     return names
@@ -271,7 +300,8 @@ def main(argv: list[str] | None = None) -> int:
         prog="python -m training.evaluate", description=__doc__.splitlines()[0],
         usage="%(prog)s DETECTOR [DETECTOR ...] (DATASET ROOT | --prepared SHARDS) [options]")
     parser.add_argument("words", nargs="+", metavar="DETECTOR ... DATASET ROOT",
-                        help=f"detectors: {', '.join(MODULES)} or all; data sets: {', '.join(DATASETS)}")
+                        help=f"detectors: {', '.join(MODULES)}, all, or {CONSENSUS} (all, and together); data sets: "
+                             f"{', '.join(DATASETS)}")
     parser.add_argument("--prepared", type=Path, metavar="SHARDS", help="measure on what training.prepare wrote")
     parser.add_argument("--shortcuts", type=Path, metavar="SHARDS",
                         help="shards whose training split teaches the shortcut baseline (--prepared: the same)")
@@ -300,9 +330,10 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(str(error))
     for name, results in found.items():
         if args.card:
-            from training.cards import store_results  # cards are checked by measuring again, through this module
+            # Cards are checked by measuring again, through this module.
+            from training.cards import path_of, store_consensus, store_results
 
-            store_results(CHECKPOINTS / f"{name}.safetensors", results)
+            (store_consensus if name == CONSENSUS else store_results)(path_of(name), results)
         _print_results(name, results)
     if args.json:
         print(json.dumps(found if len(found) > 1 else found[names[0]]))

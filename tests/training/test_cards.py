@@ -12,7 +12,7 @@ import torch
 from detectors import MODULES
 from detectors.checkpoint import read_card, save_checkpoint
 from training import cards, evaluate
-from training.cards import WORDS, card_page, compare, main, store_results
+from training.cards import WORDS, card_page, compare, main, store_consensus, store_results
 
 FIGURES = {"auc": 0.913, "auc_95": [0.871, 0.954], "shortcut_auc": 0.744, "fake": 31, "genuine": 47}
 WITHIN = {"auc": 0.66, "auc_95": [0.5, 0.8], "shortcut_auc": 0.58, "compared": 9}
@@ -103,6 +103,24 @@ def test_results_are_stored_in_the_checkpoint_and_beside_it(tmp_path):
     assert path.with_suffix(".md").read_text() == card_page(read_card(path))
 
 
+FITS = {
+    "fits": {"a+b": {"weights": {"a": 1.25, "b": 0.0}, "bias": 0.1, "manipulated": 0.84, "suspicious": 0.61}},
+    "development": {"a+b": {"clips": 40, "genuine": 20, "auc": 0.871, "auc_within_source": 0.72}},
+    "checkpoints": {"a": "sha256:1", "b": "sha256:2"}, "command": "python -m training.consensus runs --samples SHARDS",
+}
+
+
+def test_the_consensus_has_a_page_with_its_weights_and_what_it_is_worth(tmp_path):
+    path = tmp_path / "consensus.json"
+    path.write_text(json.dumps(FITS))
+    store_consensus(path, RESULTS)
+    assert json.loads(path.read_text()) == {**FITS, "results": RESULTS}
+    page = path.with_suffix(".md").read_text()
+    assert "| a, b | 1.25 | 0.00 | 40 | 0.87 | 0.72 |" in page
+    assert "| whole clip | 0.91 | 0.87 to 0.95 |" in page and "MANIPULATED from 0.840 on" in page
+    assert "| genuine clips | 3.4% |" in page
+
+
 # ---- the check --------------------------------------------------------------------------------------------------
 
 
@@ -138,7 +156,6 @@ def shipped(tmp_path, monkeypatch):
     """ship(card): a folder of checkpoints that holds this one alone, and the results that are measured again."""
     measured = {"results": RESULTS, "asked": []}
     monkeypatch.setattr(cards, "CHECKPOINTS", tmp_path)
-    monkeypatch.setattr(cards, "shipped", lambda: {"ss_avd": read_card(tmp_path / "ss_avd.safetensors")})
 
     def again(names, material, root, jobs, shortcuts):
         measured["asked"].append((names, material, root))

@@ -116,6 +116,19 @@ def test_a_row_holds_what_the_app_would_say(brightness):
     assert quick == replace(answer, controls={})
 
 
+def test_what_they_say_together_is_one_more_row(brightness, monkeypatch):
+    monkeypatch.setattr(evaluate, "shipped", lambda: {"brightness": Brightness.card})
+
+    class Place:
+        clip = staticmethod(clip_of)
+
+    item = Item(Place, "c", "real", "", "s", "i", "", 0.0, None, None, (), facts={"fps": 25.0})
+    alone, common = measure_clip(item, ["brightness", "consensus"])
+    assert (common.detector, common.score, common.verdict) == ("consensus", alone.score, "MANIPULATED")
+    assert common.video is None and common.segments == () and common.controls == {}
+    assert measure_clip(item, ["consensus"]) == [common]
+
+
 def test_a_file_that_cannot_be_read_is_a_row_that_says_why(brightness, tmp_path):
     (tmp_path / "x.mp4").write_bytes(b"nothing")
     item = Item(tmp_path / "x.mp4", "x.mp4", "real", "", "s", "i", "", 0.0, None, None, ())

@@ -12,7 +12,7 @@ from media import AUDIO_HZ, Limits, Reason
 from media.container import audio_stream, check_file, check_header, open_container, video_stream
 from media.crops import Picture
 from media.limits import refusal
-from media.sound import WaveformBuilder
+from media.waveform import WaveformBuilder
 from training.forge.footage import Footage
 
 PIECE_S = 15.0  # footage lies in memory whole
