@@ -18,7 +18,6 @@ import math
 import multiprocessing
 import os
 import shlex
-import subprocess
 import sys
 import tempfile
 import time
@@ -97,7 +96,7 @@ def _samples_of(unit: Unit, plan: Plan, left_out: list[dict]) -> Iterator[Packed
             yield from _as_it_is(record, plan) if plan.as_is else _groups(record, plan)
         except MediaError as error:
             left_out.append({**_line(record, 0), "skipped": error.finding.message})
-        except (av.FFmpegError, OSError, subprocess.CalledProcessError, Unsuitable) as error:
+        except (av.FFmpegError, OSError, Unsuitable) as error:
             left_out.append({**_line(record, 0), "skipped": f"{type(error).__name__}: {error}"})
         finally:
             forget()

@@ -8,7 +8,6 @@ material", which MILD_SHARE of the chains leave almost as it is, to a messenger'
 from __future__ import annotations
 
 import io
-import subprocess
 import tempfile
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -16,10 +15,10 @@ from pathlib import Path
 
 import av
 import cv2
-import imageio_ffmpeg
 import numpy as np
 
 from media import AUDIO_HZ
+from media.hevc import encode_hevc
 from training.forge.footage import JOIN_S, Footage, Span, Truth, join_spans
 from training.forge.read import read_footage
 from training.forge.sound import room_tone
@@ -123,7 +122,7 @@ def run_chain(chain: Chain, footage: Footage, truth: Truth, path: Path) -> tuple
 
     Spans of the picture begin and end with the frames that show them; what is cut off or silenced is no longer
     marked. The region has the new size and the new frames.
-    Raises: OSError, av.FFmpegError or subprocess.CalledProcessError where the file cannot be written.
+    Raises: OSError or av.FFmpegError where the file cannot be written.
     """
     footage, truth = retime(chain, footage, truth)
     footage = colour(chain, footage)
@@ -274,18 +273,12 @@ def encode(chain: Chain, footage: Footage, file: io.BufferedIOBase) -> None:
 
 
 def _encode_hevc(chain: Chain, footage: Footage, file: io.BufferedIOBase) -> None:
-    """By ffmpeg's own program, from a lossless copy: within PyAV, x265 corrupts memory at some sizes."""
+    """From a lossless copy."""
     with tempfile.TemporaryDirectory() as folder:
         lossless, made = Path(folder) / "lossless.mkv", Path(folder) / f"made{chain.suffix}"
         with open(lossless, "wb") as copy:
             encode(replace(chain, container="matroska", video_codec="ffv1"), footage, copy)
-        command = [
-            imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", lossless, "-c:a", "copy", "-c:v", "libx265",
-            "-crf", str(chain.crf), "-preset", "ultrafast",
-            "-x265-params", "log-level=none:pools=none:frame-threads=1", "-tag:v", "hvc1",
-            "-fps_mode", "passthrough", "-enc_time_base:v", "demux", "-video_track_timescale", str(_TICKS_HZ),
-            "-fflags", "+bitexact", "-flags:v", "+bitexact", "-f", chain.container, made]
-        subprocess.run(command, check=True, stdin=subprocess.DEVNULL, capture_output=True)
+        encode_hevc(lossless, made, chain.crf, _TICKS_HZ)
         file.write(made.read_bytes())
 
 
