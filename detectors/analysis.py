@@ -16,7 +16,7 @@ from detectors.contract import Analysis, Detector, Thresholds, Verdict, Windows,
 from detectors.memory import MemoryWatch
 from detectors.recall import remembering
 from detectors.segments import clip_score, mark_segments, mean_over_tracks
-from detectors.windows import cut_windows
+from detectors.windows import cut_windows, in_memory
 from media import ClipInfo, Finding, MediaError, OnStage, PreparedClip, Reason, prepare
 from media.provenance import read_provenance
 from media.quality import SHORTEST_S
@@ -61,7 +61,7 @@ def _score(clip: PreparedClip, detector: Detector) -> tuple[tuple[WindowScores, 
     if "added" not in detector.card:
         return tuple(detector.score(w) for w in windows), ()
     try:
-        return tuple(guests.score_checked(detector, w) for w in windows), ()
+        return tuple(guests.score_checked(detector, in_memory(w)) for w in windows), ()
     except Exception as error:  # a stranger's code; the other detectors go on
         return (), (guests.failure(detector, error),)
 

@@ -556,6 +556,7 @@ class MISAVoiDDDetector:
                  device: str | torch.device = "cpu"):
         self.model = model.to(device).eval()
         self.card, self.spec, self.device = card, spec, torch.device(device)
+        self.camera_layers = {"face": self.model.face_encoder.camera_layer}
 
     def score(self, windows: Windows, batch_size: int = 8) -> WindowScores:
         """P(fake) per window: video and audio NaN where the window lacks them, whole where it lacks both."""

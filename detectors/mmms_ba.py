@@ -614,6 +614,8 @@ class MMMSBADetector:
     def __init__(self, model: MMMSBA, card: dict, spec: InputSpec | None = None, device: str | torch.device = "cpu"):
         self.model = model.to(device).eval()
         self.card, self.spec, self.device = card, spec or model.cfg.spec, torch.device(device)
+        encoder = getattr(self.model.encoder, "face", None)
+        self.camera_layers = {"face": encoder.camera_layer} if isinstance(encoder, FaceEncoder) else {}
 
     def score(self, windows: Windows, batch_size: int = 4) -> WindowScores:
         """P(fake) of every sequence of the clip, the mean where windows overlap; and segments.

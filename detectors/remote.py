@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from detectors.analysis import analyse_clip
 from detectors.contract import Analysis, Detector, Windows, WindowScores
 from detectors.recall import remembering
+from detectors.windows import in_memory
 from media import PreparedClip
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class RemoteDetector:
     def score(self, windows: Windows) -> WindowScores:
         import ray
 
-        return ray.get(self._scorer.score.remote(self.id, windows))
+        return ray.get(self._scorer.score.remote(self.id, in_memory(windows)))
 
 
 def score_remotely(clip: PreparedClip, detectors: Sequence[str], device: str, stage: Callable[[str], None], *,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 
@@ -10,6 +12,25 @@ from media import AUDIO_HZ, GRID_HZ, FaceTrack, PreparedClip
 
 NEAREST_FACE_S = 0.25  # a missing frame may be stood in for by one at most this far away
 LEAST_SPEECH_S = 0.3  # voice that a window must hold for its sound to be judged
+MOST_BYTES = 64 * 2**20  # of crops that are cut at once: a minute of joint_av's windows; ten would take a gigabyte
+
+
+class Crops:
+    """Crops of many windows, cut when they are asked for: indexed like an array [n, count, side, side, 3] uint8, by its
+    first two axes."""
+
+    def __init__(self, crops: np.ndarray, rows: np.ndarray, wanted: np.ndarray, side_px: int):
+        self.shape = (*rows.shape, side_px, side_px, 3)
+        self._crops, self._rows, self._wanted = crops, rows, wanted
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index) -> np.ndarray:
+        return _cut_crops(self._crops, self._rows[index], self._wanted[index], self.shape[2])
+
+    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype)
 
 
 def window_starts(duration_s: float, spec: InputSpec) -> np.ndarray:
@@ -39,11 +60,11 @@ def cut_windows(clip: PreparedClip, spec: InputSpec, starts_s: np.ndarray | None
 def _cut_track(clip: PreparedClip, track: FaceTrack, spec: InputSpec, starts: np.ndarray, ends: np.ndarray,
                audio: np.ndarray | None, has_audio: np.ndarray) -> Windows:
     rows, seen, has_face = _find_crops(track, spec, spec.frames, starts, ends)
-    faces = _cut_crops(clip.faces[track.track_id], rows, has_face[:, None] & (rows >= 0), spec.face_px)
+    faces = _crops(clip.faces[track.track_id], rows, has_face[:, None] & (rows >= 0), spec.face_px)
     lips = lips_seen = None
     if spec.lips:
         lip_rows, lips_seen, _ = _find_crops(track, spec, spec.lips, starts, ends)
-        lips = _cut_crops(clip.lips[track.track_id], lip_rows, has_face[:, None] & (lip_rows >= 0), spec.lips_px)
+        lips = _crops(clip.lips[track.track_id], lip_rows, has_face[:, None] & (lip_rows >= 0), spec.lips_px)
         lips_seen &= has_face[:, None]
     return Windows(starts, ends, faces, has_face, audio, has_audio, track.track_id,
                    face_seen=seen & has_face[:, None], lips=lips, lips_seen=lips_seen)
@@ -72,6 +93,17 @@ def _find_crops(track: FaceTrack, spec: InputSpec, count: int, starts: np.ndarra
         has_face &= distance_s.max(axis=1) <= NEAREST_FACE_S
         return rows, seen, has_face
     return np.where(seen, rows, -1), seen, has_face & seen.any(axis=1)
+
+
+def in_memory(windows: Windows) -> Windows:
+    """The same with plain arrays, for those who cannot be asked to take Crops."""
+    return replace(windows, **{name: np.asarray(crops) for name in ("faces", "lips")
+                               if (crops := getattr(windows, name)) is not None})
+
+
+def _crops(crops: np.ndarray, rows: np.ndarray, wanted: np.ndarray, side_px: int) -> np.ndarray | Crops:
+    cut = Crops(crops, rows, wanted, side_px)
+    return cut if np.prod(cut.shape) > MOST_BYTES else cut[:]
 
 
 def _cut_crops(crops: np.ndarray, rows: np.ndarray, wanted: np.ndarray, side_px: int) -> np.ndarray:
