@@ -1,6 +1,7 @@
 """Explanations: how long they take, and whether they point at artefacts that were planted.
 
-    python -m benchmarks.explain [--detectors all|ss_avd,...] [--clip CLIP] [--planted 8] [--replacement blur] [--json]
+    python -m benchmarks.explain [--detectors all|ss_avd,...] [--clip CLIP] [--planted 8] [--replacement blur]
+                                 [--card] [--json]
 
 Into an unaltered clip, artefacts of known region or band and span are planted one at a time (explain/planted.py). The
 detector notices an artefact when the logit of its head rises by at least 0.5. Where it does not, the same place gets
@@ -30,7 +31,9 @@ from media import PreparedClip, prepare  # before torch loads: it says how torch
 
 import numpy as np
 
+from benchmarks.clips import DEMO
 from detectors import available, known_id, load
+from detectors.checkpoint import CHECKPOINTS, read_checkpoint, ship_checkpoint
 from explain import METHODS, NothingToExplain, aim, examine, pointing, share_modalities
 from explain.baselines import blurred, mean_of_window
 from explain.evidence import plant_evidence
@@ -40,8 +43,8 @@ from explain.maps import NoMap, on_blocks
 from explain.planted import Plant, plant, truth_on
 from explain.regions import REGIONS
 from explain.target import Target
+from training.cards import write_page
 
-DEMO = Path(__file__).resolve().parent.parent / "assets" / "examples" / "unaltered_face_borrowed_voice.mp4"
 NOTICED = 0.5  # logits
 SPAN_S = 0.8  # of a planted artefact
 SEGMENT_S = 3.0  # that is explained for the times
@@ -167,6 +170,14 @@ def _row(wall_s: float, cpu_s: float, one_cpu_s: float) -> dict:
     return {"seconds": round(wall_s, 2), "cpu_seconds": round(cpu_s, 2), "forwards": round(cpu_s / one_cpu_s, 1)}
 
 
+def store(name: str, figures: dict) -> None:
+    """Into the card of a shipped checkpoint, and onto its page."""
+    path = CHECKPOINTS / f"{name}.safetensors"
+    state, card = read_checkpoint(path)
+    ship_checkpoint(path, state, {**card, "explanations": figures})
+    write_page(path)
+
+
 def show(name: str, figures: dict) -> None:
     print(f"{name}: {figures['replacement']}; of {figures['planted']} places, {figures['artefacts']} planted artefacts "
           f"noticed, and evidence made in {figures['evidence']}")
@@ -185,6 +196,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--clip", type=Path, default=DEMO, help="an unaltered clip to plant into")
     parser.add_argument("--planted", type=int, default=8, help="how many artefacts")
     parser.add_argument("--replacement", choices=("blur", "mean", "neutral"), default="blur")
+    parser.add_argument("--card", action="store_true", help="store the figures in the shipped checkpoints' cards, "
+                        "from which the app takes its default method")
     parser.add_argument("--json", action="store_true", help="print the figures as one JSON line, last")
     args = parser.parse_args(argv)
     if not args.clip.is_file():
@@ -200,6 +213,8 @@ def main(argv: list[str] | None = None) -> int:
     for name in names:
         figures[name] = measure(clip, load(name, "cpu"), args.planted, args.replacement)
         show(name, figures[name])
+        if args.card:
+            store(name, figures[name])
     if args.json:
         print(json.dumps(figures))
     return 0

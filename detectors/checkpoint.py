@@ -127,6 +127,14 @@ def read_card(path: Path) -> dict:
         return _card_and_parts(file.metadata())[0]
 
 
+def weights_hash(state: dict[str, Tensor], calibration: dict) -> str:
+    """Of what decides the scores: it stays when results are added to a card, and the file's own hash does not."""
+    digest = hashlib.sha256(json.dumps(calibration, sort_keys=True).encode())
+    for name, value in sorted(_plain(state).items()):
+        digest.update(name.encode() + value.numpy().tobytes())
+    return "sha256:" + digest.hexdigest()
+
+
 def checkpoint_hash(path: Path) -> str:
     """Of the file, which names its parts by their own hashes."""
     return "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()

@@ -6,8 +6,8 @@ Each set of the project's own detectors has a fit of its own, made on developmen
     logit = bias + sum of weight_d · l_d,      weight_d >= 0,
 
 and thresholds keep false alarms on those folds' genuine clips rare. Fits lie in consensus.json beside the checkpoints
-and name the checkpoints that they were made of. Where there is none for those who judge (a detector from outside, a new
-checkpoint), the mean score and the middle verdict stand for all of them. One alarm alone accuses nobody: MANIPULATED
+and name the weights that they were made of. Where there is none for those who judge (a detector from outside, new
+weights), the mean score and the middle verdict stand for all of them. One alarm alone accuses nobody: MANIPULATED
 needs a second detector that finds the clip at least suspicious.
 """
 
@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from detectors.checkpoint import CHECKPOINTS
+from detectors.checkpoint import CHECKPOINTS, read_card
 from detectors.contract import Analysis, Thresholds, Verdict
 
 CONSENSUS = "consensus"  # where detectors are named, that of all of the project's own
@@ -53,13 +53,12 @@ class Consensus:
     fitted: bool  # by development folds; else all count alike
 
 
-def agree(scores: Mapping[str, float | None], verdicts: Mapping[str, Verdict], checkpoints: Mapping[str, str],
-          folder: Path = CHECKPOINTS) -> Consensus:
-    """Of detectors by id: clip scores (None: it abstained), verdicts, and hashes of their checkpoints."""
+def agree(scores: Mapping[str, float | None], verdicts: Mapping[str, Verdict], folder: Path = CHECKPOINTS) -> Consensus:
+    """Of detectors by id: clip scores (None: it abstained) and verdicts. folder: of their checkpoints."""
     judged = {name: score for name, score in scores.items() if score is not None}
     if not judged:
         return Consensus(None, Verdict.CANNOT_EVALUATE, {}, False)
-    fit = fit_for({name: checkpoints[name] for name in judged}, folder) if len(judged) > 1 else None
+    fit = fit_for(judged, folder) if len(judged) > 1 else None
     if fit is None:
         mean = sum(judged.values()) / len(judged)
         return Consensus(mean, majority([verdicts[name] for name in judged]),
@@ -93,21 +92,28 @@ def log_odds(score: float) -> float:
     return math.log(score / (1 - score))
 
 
-def fit_for(checkpoints: Mapping[str, str], folder: Path = CHECKPOINTS) -> Fit | None:
-    """The fit of exactly these detectors with exactly these checkpoints, by id and hash; None where there is none."""
-    path = folder / FITS
-    card = _read(path, path.stat().st_mtime_ns) if path.is_file() else {"fits": {}, "checkpoints": {}}
-    known = all(card["checkpoints"].get(name) == sha256 for name, sha256 in checkpoints.items())
-    fit = card["fits"].get("+".join(sorted(checkpoints))) if known else None
+def fit_for(names: Collection[str], folder: Path = CHECKPOINTS) -> Fit | None:
+    """The fit of exactly these detectors, by id; None where there is none, or one of them has other weights by now."""
+    fits = folder / FITS
+    paths = [folder / f"{name}.safetensors" for name in names]
+    if not all(path.is_file() for path in (fits, *paths)):
+        return None
+    card = _read(fits, fits.stat().st_mtime_ns)
+    known = all(card["weights"].get(path.stem) == _weights_of(path, path.stat().st_mtime_ns) for path in paths)
+    fit = card["fits"].get("+".join(sorted(names))) if known else None
     return None if fit is None else Fit(**fit)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2)
 def _read(path: Path, changed_ns: int) -> dict:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+@lru_cache(maxsize=16)
+def _weights_of(path: Path, changed_ns: int) -> str:
+    return read_card(path).get("weights", "none")
+
+
 def together(analyses: Sequence[Analysis]) -> Consensus:
     """Of whole analyses of one clip."""
-    return agree({a.detector: a.score for a in analyses}, {a.detector: a.verdict for a in analyses},
-                 {a.detector: a.checkpoint for a in analyses})
+    return agree({a.detector: a.score for a in analyses}, {a.detector: a.verdict for a in analyses})

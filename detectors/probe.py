@@ -152,7 +152,7 @@ def probe(path: str | Path, detectors: Sequence[Detector], base: Sequence[Analys
         for d in detectors
     }
     together = weigh(
-        consensus.together([whole[d.id] for d in detectors]).verdict, agree(readings, checkpoints(heard)),
+        consensus.together([whole[d.id] for d in detectors]).verdict, agree(readings),
         [(t.variant, t.consensus) for t in trials if t.consensus is not None])
     return Probe(start_s, end_s, tuple(trials), outcomes, together)
 
@@ -204,7 +204,7 @@ def try_variant(variant: Variant, part: PreparedClip, path: str | Path, start_s:
         return Trial(variant, {}, None, "This copy of the clip could not be written here.", time.monotonic() - begin)
     except MediaError:  # written, but nobody can read it any more
         readings = {d.id: _unread(heard[d.id]) for d in detectors}
-    return Trial(variant, readings, agree(readings, checkpoints(heard)), None, time.monotonic() - begin)
+    return Trial(variant, readings, agree(readings), None, time.monotonic() - begin)
 
 
 def read(varied: Analysis, clip: Analysis) -> Reading:
@@ -219,16 +219,12 @@ def _unread(clip: Analysis) -> Reading:
     return Reading(None, Verdict.CANNOT_EVALUATE, tuple(m for m in MODALITIES if getattr(clip, m) is not None))
 
 
-def agree(readings: Mapping[str, Reading], checkpoints: Mapping[str, str]) -> Reading:
+def agree(readings: Mapping[str, Reading]) -> Reading:
     """The consensus of those that judged, as detectors.consensus forms it; by id."""
     told = consensus.agree({name: r.score for name, r in readings.items()},
-                           {name: r.verdict for name, r in readings.items()}, checkpoints)
+                           {name: r.verdict for name, r in readings.items()})
     lost = dict.fromkeys(m for r in readings.values() for m in r.lost) if told.score is None else ()
     return Reading(told.score, told.verdict, tuple(lost))
-
-
-def checkpoints(analyses: Mapping[str, Analysis]) -> dict[str, str]:
-    return {name: analysis.checkpoint for name, analysis in analyses.items()}
 
 
 def weigh(before: Verdict, clip: Reading, variants: Sequence[tuple[Variant, Reading]]) -> Outcome:

@@ -31,7 +31,7 @@ from tqdm import tqdm
 
 from detectors import MODULES, Analysis, CheckpointError, Detector, Thresholds, WindowScores, analyse_clip
 from detectors.__main__ import measure_size
-from detectors.checkpoint import CHECKPOINTS, read_card, read_checkpoint, ship_checkpoint
+from detectors.checkpoint import CHECKPOINTS, read_card, read_checkpoint, ship_checkpoint, weights_hash
 from detectors.segments import clip_score
 from training.labels import MISMATCHED
 from training.log import read_log
@@ -91,6 +91,7 @@ def calibrate(run: Path, samples: Sequence[Sample], jobs: int = 1, clips: int | 
     learnt, _ = split_fold(samples, card["recipe"]["folds"], card["fold"], card["recipe"]["seed"])
     card |= {
         "name": module.NAME, "paper": module.CITATION, "provisional": True,
+        "weights": weights_hash(state, card["calibration"]),
         "size": measure_size(module),
         "commit": _commit(),
         "commands": _commands(card, trained_weights(run).stem == "refit", samples),

@@ -172,6 +172,7 @@ def card_page(card: dict) -> str:
         "as genuine clips.",
         "## What the verdicts are worth",
         *_verdicts(card["thresholds"], results),
+        *_explanations(card.get("explanations")),
         "## What it cannot see",
         f"{words.blind} {LIMITS}",
     ]
@@ -182,7 +183,7 @@ def consensus_page(card: dict) -> str:
     """Markdown: what the shipped detectors are worth together."""
     fits, results = card["fits"], card["results"]
     everybody = fits[max(fits, key=lambda name: len(fits[name]["weights"]))]
-    rows = [[name.replace("+", ", "), *(f"{fit['weights'].get(detector, 0):.2f}" for detector in card["checkpoints"]),
+    rows = [[name.replace("+", ", "), *(f"{fit['weights'].get(detector, 0):.2f}" for detector in card["weights"]),
              worth["clips"], _number(worth["auc"]), _number(worth["auc_within_source"])]
             for name, fit in fits.items() if (worth := card["development"][name])]
     return "\n\n".join([
@@ -190,7 +191,7 @@ def consensus_page(card: dict) -> str:
         "What several detectors say together: the sum of their calibrated log-odds, weighted, and a threshold of its "
         "own for each set of them (detectors/consensus.py). Weights were fitted on development clips that none of the "
         "detectors learnt from; the AUC beside them is of the same clips.",
-        _table(["of", *card["checkpoints"], "clips", "AUC", "within a source"], rows),
+        _table(["of", *card["weights"], "clips", "AUC", "within a source"], rows),
         f"```\n{card['command']}\n```",
         "## Results of all together",
         _material(results) + " " + READING,
@@ -294,6 +295,22 @@ def _called(results: dict) -> str:
     return _table(["called", *VERDICTS],
                   [[name, *(f"{results[key][verdict]:.1%}" for verdict in VERDICTS)]
                    for name, key in (("genuine clips", "genuine_called"), ("fake clips", "fake_called"))])
+
+
+def _explanations(found: dict | None) -> Iterator[str]:
+    """What the maps are worth that are shown for this detector, as benchmarks.explain measured it."""
+    if not found:
+        return
+    yield "## What its explanations are worth"
+    default = "no map is shown first: none beats chance" if found["default"] is None else (
+        f"the app shows {found['default']['method'].replace('_', ' ')} first")
+    yield (f"Of {found['planted']} places in an unaltered clip, the detector noticed {found['artefacts']} planted "
+           f"artefacts, and evidence made for it in {found['evidence']} more. How often the highest value of a map lay "
+           f"inside, how often a random place would, and how many maps passed their own test; {default}.")
+    yield _table(["map", "inside", "by chance", "passed", "seconds"],
+                 [[name.replace("_", " "), *(_number(row[key]) for key in
+                                             ("pointing", "random_pointing", "faithful_share", "seconds"))]
+                  for name, row in found["methods"].items()])
 
 
 def _title(name: str) -> str:

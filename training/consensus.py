@@ -6,7 +6,7 @@ RUNS/<detector> is the run that each shipped checkpoint came from; SHARDS are th
 that all of them held out are scored as the app does it, by the networks that did not learn from them. For each set of
 two and more, weights that are not negative are fitted by logistic regression to the calibrated log-odds; genuine and
 fake, published and forged clips count alike. Thresholds let few of the genuine clips through, as training.calibrate
-has them. Writes consensus.json beside the checkpoints, which it names by their hashes: new checkpoints need a new fit.
+has them. Writes consensus.json beside the checkpoints, whose weights it names by their hashes: new ones need a new fit.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from detectors import CheckpointError, shipped
-from detectors.checkpoint import CHECKPOINTS, checkpoint_hash, read_checkpoint
+from detectors.checkpoint import CHECKPOINTS, read_checkpoint
 from detectors.consensus import FITS, Fit, log_odds
 from training.calibrate import FALSE_ALARMS, FLOORS, Part, analyse_all, fake_of, held_parts, some_groups, threshold_at
 from training.metrics import auc, stratified_auc
@@ -121,7 +121,7 @@ def main(argv: list[str] | None = None) -> int:
     card = {
         "fits": {name: asdict(fit) for name, (fit, _) in fits.items()},
         "development": {name: worth for name, (_, worth) in fits.items()},
-        "checkpoints": {name: checkpoint_hash(CHECKPOINTS / f"{name}.safetensors") for name in detectors},
+        "weights": {name: shipped()[name]["weights"] for name in detectors},
         "command": "python -m training.consensus runs --samples SHARDS"
                    + ("" if args.clips is None else f" --clips {args.clips}"),
     }

@@ -16,6 +16,7 @@ from detectors.checkpoint import (
     read_checkpoint,
     save_checkpoint,
     ship_checkpoint,
+    weights_hash,
 )
 
 
@@ -31,6 +32,14 @@ def test_the_hash_is_that_of_the_file(tmp_path):
     path = tmp_path / "a"
     path.write_bytes(b"abc")
     assert checkpoint_hash(path) == "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_the_hash_of_the_weights_knows_weights_and_calibration_alone():
+    state = {"a": torch.arange(3.0), "b": torch.ones(2)}
+    told = weights_hash(state, {"video": {"scale": 1.0}})
+    assert told == weights_hash(dict(reversed(state.items())), {"video": {"scale": 1.0}})
+    assert told != weights_hash(state, {"video": {"scale": 2.0}})
+    assert told != weights_hash({**state, "b": torch.zeros(2)}, {"video": {"scale": 1.0}})
 
 
 @pytest.mark.parametrize("content", [b"", b"\x80\x04 pickled?", b"\xff" * 64])

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import pytest
+import torch
 
 from detectors import Verdict
+from detectors.checkpoint import save_checkpoint
 from detectors.consensus import FITS, agree, decide, majority
 from detectors.contract import Thresholds
 
 M, S, N, C = Verdict.MANIPULATED, Verdict.SUSPICIOUS, Verdict.NO_SIGNS, Verdict.CANNOT_EVALUATE
-HASHES = {"a": "sha256:1", "b": "sha256:2", "c": "sha256:3"}
 
 
 @pytest.fixture
 def fitted(tmp_path):
     """Of a and b: a counts twice, b once."""
     fits = {"a+b": {"weights": {"a": 2.0, "b": 1.0}, "bias": -1.0, "manipulated": 0.8, "suspicious": 0.6}}
-    (tmp_path / FITS).write_text(json.dumps({"fits": fits, "checkpoints": HASHES}))
+    (tmp_path / FITS).write_text(json.dumps({"fits": fits, "weights": {"a": "sha256:1", "b": "sha256:2"}}))
+    for number, name in enumerate("abc", start=1):
+        ship(tmp_path, name, f"sha256:{number}")
     return tmp_path
+
+
+def ship(folder: Path, name: str, weights: str) -> None:
+    save_checkpoint(folder / f"{name}.safetensors", {"w": torch.zeros(1)}, {"weights": weights})
 
 
 def test_verdicts_by_threshold():
@@ -37,37 +45,39 @@ def test_the_middle_verdict_needs_more_than_one_alarm():
 
 
 def test_without_a_fit_the_mean_and_the_middle_stand_for_all(tmp_path):
-    told = agree({"a": 0.9, "b": 0.8, "c": 0.1}, {"a": M, "b": M, "c": N}, HASHES, tmp_path)
+    told = agree({"a": 0.9, "b": 0.8, "c": 0.1}, {"a": M, "b": M, "c": N}, tmp_path)
     assert (told.score, told.verdict, told.fitted) == (pytest.approx(0.6), M, False)
     assert told.weights == dict.fromkeys("abc", pytest.approx(1 / 3))
 
 
 def test_those_who_abstain_do_not_count(tmp_path):
-    told = agree({"a": 0.9, "b": None}, {"a": M, "b": C}, HASHES, tmp_path)
+    told = agree({"a": 0.9, "b": None}, {"a": M, "b": C}, tmp_path)
     assert (told.score, told.verdict, told.weights) == (0.9, M, {"a": 1.0})
-    nobody = agree({"a": None}, {"a": C}, HASHES, tmp_path)
+    nobody = agree({"a": None}, {"a": C}, tmp_path)
     assert (nobody.score, nobody.verdict, nobody.weights) == (None, C, {})
 
 
 def test_a_fit_weighs_log_odds(fitted):
     """log-odds of 0.9 are log 9, of 0.2 -log 4: 2 log 9 - log 4 - 1."""
-    told = agree({"a": 0.9, "b": 0.2}, {"a": M, "b": S}, HASHES, fitted)
+    told = agree({"a": 0.9, "b": 0.2}, {"a": M, "b": S}, fitted)
     assert told.score == pytest.approx(1 / (1 + math.exp(-(2 * math.log(9) - math.log(4) - 1))))
     assert told.fitted and told.weights == {"a": pytest.approx(2 / 3), "b": pytest.approx(1 / 3)}
     assert told.verdict == M
 
 
 def test_one_alarm_alone_accuses_nobody(fitted):
-    assert agree({"a": 0.99, "b": 0.2}, {"a": M, "b": N}, HASHES, fitted).verdict == S
+    assert agree({"a": 0.99, "b": 0.2}, {"a": M, "b": N}, fitted).verdict == S
 
 
-def test_a_fit_holds_for_its_own_set_and_its_own_checkpoints(fitted):
+def test_a_fit_holds_for_its_own_set_and_its_own_weights(fitted):
     scores, verdicts = {"a": 0.9, "b": 0.2}, {"a": M, "b": N}
-    assert not agree(scores, verdicts, {**HASHES, "b": "sha256:9"}, fitted).fitted
-    assert not agree({**scores, "c": 0.5}, {**verdicts, "c": N}, HASHES, fitted).fitted
-    assert agree({**scores, "c": None}, {**verdicts, "c": C}, HASHES, fitted).fitted  # c abstains: a and b remain
-    assert agree({"a": 0.9}, {"a": M}, HASHES, fitted).score == 0.9  # one speaks for itself
+    assert not agree({**scores, "c": 0.5}, {**verdicts, "c": N}, fitted).fitted
+    assert not agree({"a": 0.9, "guest": 0.2}, {"a": M, "guest": N}, fitted).fitted
+    assert agree({**scores, "c": None}, {**verdicts, "c": C}, fitted).fitted  # c abstains: a and b remain
+    assert agree({"a": 0.9}, {"a": M}, fitted).score == 0.9  # one speaks for itself
+    ship(fitted, "b", "sha256:9")
+    assert not agree(scores, verdicts, fitted).fitted
 
 
 def test_scores_at_the_ends_stay_finite(fitted):
-    assert 0 < agree({"a": 0.0, "b": 1.0}, {"a": N, "b": M}, HASHES, fitted).score < 1
+    assert 0 < agree({"a": 0.0, "b": 1.0}, {"a": N, "b": M}, fitted).score < 1

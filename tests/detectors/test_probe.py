@@ -105,11 +105,10 @@ def test_a_modality_that_is_lost_makes_a_variant_unjudgeable():
 
 
 def test_the_consensus_is_that_of_those_that_judged():
-    hashes = dict.fromkeys("abc", "")
-    assert agree({"a": reading(M, 0.9), "b": reading(M, 0.8), "c": reading(N, 0.1)}, hashes) == \
+    assert agree({"a": reading(M, 0.9), "b": reading(M, 0.8), "c": reading(N, 0.1)}) == \
         Reading(pytest.approx(0.6), M)
-    assert agree({"a": reading(M, 0.9), "b": Reading(None, C, ("video",))}, hashes) == Reading(pytest.approx(0.9), M)
-    assert agree({"a": Reading(None, C, ("video",)), "b": Reading(None, C, ("video", "sync"))}, hashes) == \
+    assert agree({"a": reading(M, 0.9), "b": Reading(None, C, ("video",))}) == Reading(pytest.approx(0.9), M)
+    assert agree({"a": Reading(None, C, ("video",)), "b": Reading(None, C, ("video", "sync"))}) == \
         Reading(None, C, ("video", "sync"))
 
 

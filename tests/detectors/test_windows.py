@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from detectors import windows as cutting
 from detectors.contract import InputSpec
-from detectors.windows import cut_windows, fill, window_starts
+from detectors.windows import Crops, cut_windows, fill, in_memory, window_starts
 from media import AUDIO_HZ, ClipInfo, FaceTrack, Finding, PreparedClip, Quality, Reason
 
 SPEC = InputSpec(window_s=3.0, hop_s=1.0, frames=10, face_px=16, audio_hz=AUDIO_HZ, modalities=("video", "audio"))
@@ -118,3 +119,20 @@ def test_a_still_picture_stands_in_all_places_or_in_the_first_alone():
     (masked,) = cut_windows(clip, replace(SPEC, stretch=False))
     assert masked.face_seen[0].tolist() == [True] + [False] * 9
     assert (masked.faces[0, 0] == 7).all() and not masked.faces[0, 1:].any()
+
+
+def test_crops_of_many_windows_are_cut_when_they_are_asked_for(monkeypatch):
+    """Whoever indexes them gets what an array would have given, gaps included."""
+    times_s = np.delete(np.arange(150) / 25, slice(60, 70))
+    spec = replace(SPEC, lips=6, lips_px=8, least_face_share=0.3)
+    (now,) = cut_windows(a_clip(face_times_s=times_s), spec)
+    monkeypatch.setattr(cutting, "MOST_BYTES", 100)
+    (later,) = cut_windows(a_clip(face_times_s=times_s), spec)
+    for name in ("faces", "lips"):
+        cut, crops = getattr(now, name), getattr(later, name)
+        assert isinstance(crops, Crops) and crops.shape == cut.shape and len(crops) == len(cut) > 2
+        for index in (0, slice(1, None), np.array([2, 0]), (1, np.array([0, 3])), (slice(None), 1)):
+            np.testing.assert_array_equal(crops[index], cut[index])
+        plain = getattr(in_memory(later), name)
+        assert type(plain) is np.ndarray and np.array_equal(plain, cut)
+    assert in_memory(now).faces is now.faces

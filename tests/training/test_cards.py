@@ -68,6 +68,16 @@ def test_the_page_shows_the_measured_figures():
     assert "436,482 parameters and 2.74 GFLOP" in page and "483,402 and 8.36" in page
 
 
+def test_the_page_says_what_explanations_are_worth_where_that_was_measured():
+    method = {"pointing": 0.75, "random_pointing": 0.021, "faithful_share": 0.5, "seconds": 4.25}
+    found = {"planted": 12, "artefacts": 3, "evidence": 5, "methods": {"grad_cam": method},
+             "default": {"method": "grad_cam", **method}}
+    page = card_page({**CARD, "explanations": found})
+    assert "| grad cam | 0.75 | 0.02 | 0.50 | 4.25 |" in page and "the app shows grad cam first" in page
+    assert "none beats chance" in card_page({**CARD, "explanations": {**found, "default": None}})
+    assert "explanations are worth" not in card_page(CARD)
+
+
 def test_what_was_not_done_is_not_said():
     results = {**RESULTS, "controls": {}, "segments": {"any": {"clips": 9, "spans": 0}},
                "material": {**MATERIAL, "every": 4, "route": "prepared"}}
@@ -106,7 +116,7 @@ def test_results_are_stored_in_the_checkpoint_and_beside_it(tmp_path):
 FITS = {
     "fits": {"a+b": {"weights": {"a": 1.25, "b": 0.0}, "bias": 0.1, "manipulated": 0.84, "suspicious": 0.61}},
     "development": {"a+b": {"clips": 40, "genuine": 20, "auc": 0.871, "auc_within_source": 0.72}},
-    "checkpoints": {"a": "sha256:1", "b": "sha256:2"}, "command": "python -m training.consensus runs --samples SHARDS",
+    "weights": {"a": "sha256:1", "b": "sha256:2"}, "command": "python -m training.consensus runs --samples SHARDS",
 }
 
 

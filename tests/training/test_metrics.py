@@ -16,6 +16,7 @@ from training.metrics import (
     partial_auc,
     rates_at,
     reliability,
+    risk_coverage,
     stratified_auc,
 )
 
@@ -204,3 +205,13 @@ def test_interval_is_not_a_number_when_most_draws_lack_a_class():
     assert bootstrap_interval(auc, score, fake, [str(i) for i in range(9)]) == (1.0, 1.0)
     only_real = np.zeros(9)
     assert all(math.isnan(v) for v in bootstrap_interval(auc, score, only_real, [str(i) for i in range(9)]))
+
+
+def test_the_most_certain_answers_come_first_and_ties_together():
+    """Certainty .4 (right), .3 twice (one wrong), .1 (wrong): one of four, three of four, all are answered."""
+    score, fake = np.array([0.9, 0.2, 0.8, 0.4]), np.array([1, 0, 0, 1])
+    coverage, risk = risk_coverage(score, fake)
+    np.testing.assert_allclose(coverage, [0.25, 0.75, 1.0])
+    np.testing.assert_allclose(risk, [0, 1 / 3, 1 / 2])
+    assert all(len(part) == 0 for part in risk_coverage(np.zeros(0), np.zeros(0)))
+    np.testing.assert_allclose(risk_coverage(np.array([0.5, 0.5]), np.array([1, 0])), [[1.0], [0.5]])

@@ -34,11 +34,11 @@ def probed(result: dict, copies: dict[str, list[Reading | None]], span_s: tuple[
         if None in said.values():
             trials.append(Trial(variant, {}, None, "The picture of this clip is not judged."))
         else:
-            trials.append(Trial(variant, said, agree(said, dict.fromkeys(said, ""))))
+            trials.append(Trial(variant, said, agree(said)))
     tried = [t for t in trials if t.not_tried is None]
     outcomes = {name: weigh(own[name].verdict, own[name], [(t.variant, t.readings[name]) for t in tried])
                 for name in copies}
-    together = agree(own, dict.fromkeys(own, ""))
+    together = agree(own)
     consensus = weigh(together.verdict, together, [(t.variant, t.consensus) for t in tried])
     found = Probe(*span_s, tuple(trials), outcomes, consensus)
     result.update(probe=found.to_json(), verdict=str(consensus.after), score=together.score)

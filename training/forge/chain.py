@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 
 from media import AUDIO_HZ
+from media.degrade import make_noise
 from media.hevc import encode_hevc
 from training.forge.footage import JOIN_S, Footage, Span, Truth, join_spans
 from training.forge.read import read_footage
@@ -222,9 +223,7 @@ def add_noise(chain: Chain, footage: Footage) -> Footage:
         return footage
     sound = footage.sound * 10 ** (chain.gain_db / 20)
     if chain.noise_dbfs is not None:
-        noise = np.random.default_rng(chain.noise_seed).normal(size=len(sound))
-        hz = np.fft.rfftfreq(len(sound), 1 / AUDIO_HZ)
-        noise = np.fft.irfft(np.fft.rfft(noise) * np.maximum(hz, 50) ** (-chain.noise_tilt / 2), len(sound))
+        noise = make_noise(len(sound), chain.noise_tilt, np.random.default_rng(chain.noise_seed))
         noise *= 10 ** (chain.noise_dbfs / 20) / max(noise.std(), 1e-12)
         quiet = round(chain.lead_s * AUDIO_HZ) if chain.lead_digital else 0
         sound = sound + np.where(np.arange(len(sound)) < quiet, 0, noise)
