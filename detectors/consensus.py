@@ -7,7 +7,8 @@ Each set of the project's own detectors has a fit of its own, made on developmen
 
 and thresholds keep false alarms on those folds' genuine clips rare. Fits lie in consensus.json beside the checkpoints
 and name the weights that they were made of. Where there is none for those who judge (a detector from outside, new
-weights), the mean score and the middle verdict stand for all of them. One alarm alone accuses nobody: MANIPULATED
+weights), the mean score and the middle verdict stand for all of them. A detector whose development clips are not known
+is left out by name. One alarm alone accuses nobody: MANIPULATED
 needs a second detector that finds the clip at least suspicious.
 """
 
@@ -58,7 +59,7 @@ def agree(scores: Mapping[str, float | None], verdicts: Mapping[str, Verdict], f
     judged = {name: score for name, score in scores.items() if score is not None}
     if not judged:
         return Consensus(None, Verdict.CANNOT_EVALUATE, {}, False)
-    fit = fit_for(judged, folder) if len(judged) > 1 else None
+    fit = fit_for(judged, folder)
     if fit is None:
         mean = sum(judged.values()) / len(judged)
         return Consensus(mean, majority([verdicts[name] for name in judged]),
@@ -68,7 +69,7 @@ def agree(scores: Mapping[str, float | None], verdicts: Mapping[str, Verdict], f
     verdict = decide(score, fit)
     if verdict == Verdict.MANIPULATED and alarmed < 2:
         verdict = Verdict.SUSPICIOUS
-    return Consensus(score, verdict, {name: weight / total for name, weight in fit.weights.items()}, True)
+    return Consensus(score, verdict, {name: fit.weights.get(name, 0.0) / total for name in judged}, True)
 
 
 def decide(score: float | None, thresholds: Thresholds | Fit) -> Verdict:
@@ -93,14 +94,17 @@ def log_odds(score: float) -> float:
 
 
 def fit_for(names: Collection[str], folder: Path = CHECKPOINTS) -> Fit | None:
-    """The fit of exactly these detectors, by id; None where there is none, or one of them has other weights by now."""
-    fits = folder / FITS
-    paths = [folder / f"{name}.safetensors" for name in names]
-    if not all(path.is_file() for path in (fits, *paths)):
+    """The fit of these detectors, by id, without those that the fits leave out; None where there is none, or one of
+    them has other weights by now."""
+    path = folder / FITS
+    if not path.is_file():
         return None
-    card = _read(fits, fits.stat().st_mtime_ns)
-    known = all(card["weights"].get(path.stem) == _weights_of(path, path.stat().st_mtime_ns) for path in paths)
-    fit = card["fits"].get("+".join(sorted(names))) if known else None
+    card = _read(path, path.stat().st_mtime_ns)
+    heard = sorted(set(names) - set(card["left_out"]))
+    checkpoints = {name: folder / f"{name}.safetensors" for name in heard}
+    known = all(at.is_file() and card["weights"].get(name) == _weights_of(at, at.stat().st_mtime_ns)
+                for name, at in checkpoints.items())
+    fit = card["fits"].get("+".join(heard)) if known else None
     return None if fit is None else Fit(**fit)
 
 

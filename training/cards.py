@@ -192,6 +192,8 @@ def consensus_page(card: dict) -> str:
         "own for each set of them (detectors/consensus.py). Weights were fitted on development clips that none of the "
         "detectors learnt from; the AUC beside them is of the same clips.",
         _table(["of", *card["weights"], "clips", "AUC", "within a source"], rows),
+        *([f"Without a say, as what it held out is not known: {', '.join(card['left_out'])}."]
+          if card["left_out"] else []),
         f"```\n{card['command']}\n```",
         "## Results of all together",
         _material(results) + " " + READING,

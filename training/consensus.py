@@ -2,11 +2,12 @@
 
     python -m training.consensus RUNS --samples SHARDS [SHARDS ...] [--clips N] [--jobs N] [--json]
 
-RUNS/<detector> is the run that each shipped checkpoint came from; SHARDS are those that it was calibrated on. Clips
-that all of them held out are scored as the app does it, by the networks that did not learn from them. For each set of
-two and more, weights that are not negative are fitted by logistic regression to the calibrated log-odds; genuine and
-fake, published and forged clips count alike. Thresholds let few of the genuine clips through, as training.calibrate
-has them. Writes consensus.json beside the checkpoints, whose weights it names by their hashes: new ones need a new fit.
+RUNS/<detector> is the run that each shipped checkpoint came from (one without a run has no say); SHARDS are those that
+it was calibrated on. Clips that all of them held out are scored as the app does it, by the networks that did not learn
+from them. For each set of two and more, weights that are not negative are fitted by logistic regression to the
+calibrated log-odds; genuine and fake, published and forged clips count alike. Thresholds let few of the genuine clips
+through, as training.calibrate has them. Writes consensus.json beside the checkpoints, whose weights it names by their
+hashes: new ones need a new fit.
 """
 
 from __future__ import annotations
@@ -81,13 +82,19 @@ def fit_set(names: Sequence[str], scores: Mapping[Name, Mapping[str, float | Non
     return Fit({d: round(float(w), 4) for d, w in zip(names, weights)}, round(bias, 4), **thresholds), worth
 
 
+def fitted() -> dict[str, dict]:
+    """Cards of the shipped detectors that say which weights they are of. Those calibrated before cards did have no say:
+    what they held out is not known."""
+    return {name: card for name, card in shipped().items() if "weights" in card}
+
+
 def score_held(runs: Path, samples: Sequence[Sample], clips: int | None,
                jobs: int) -> tuple[dict[Name, dict[str, float | None]], dict[Name, Sample]]:
     """Scores by detector, and the samples, of the labelled clips that all shipped detectors held out.
 
     Raises: CheckpointError as held_parts, or for a run whose weights were not the ones that were shipped.
     """
-    parts = {name: held_parts(runs / name, card, samples) for name, card in shipped().items()}
+    parts = {name: held_parts(runs / name, card, samples) for name, card in fitted().items()}
     held = [{(s.folder, s.key) for part in own for s in part.held} for own in parts.values()]
     common = reduce(set.intersection, held)
     kept = [s for s in samples if (s.folder, s.key) in common and fake_of(s) in (0, 1)]
@@ -113,7 +120,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         samples = [s for s in read_samples(*args.samples) if s.split == "train"]
         scores, held = score_held(args.runs, samples, args.clips, args.jobs)
-        detectors = sorted(shipped())
+        detectors = sorted(fitted())
         fits = {"+".join(names): fit_set(names, scores, held)
                 for size in range(2, len(detectors) + 1) for names in combinations(detectors, size)}
     except (CheckpointError, FileNotFoundError, ValueError) as error:
@@ -121,7 +128,8 @@ def main(argv: list[str] | None = None) -> int:
     card = {
         "fits": {name: asdict(fit) for name, (fit, _) in fits.items()},
         "development": {name: worth for name, (_, worth) in fits.items()},
-        "weights": {name: shipped()[name]["weights"] for name in detectors},
+        "weights": {name: card["weights"] for name, card in fitted().items()},
+        "left_out": sorted(shipped().keys() - fitted().keys()),
         "command": "python -m training.consensus runs --samples SHARDS"
                    + ("" if args.clips is None else f" --clips {args.clips}"),
     }

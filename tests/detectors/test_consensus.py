@@ -21,7 +21,8 @@ M, S, N, C = Verdict.MANIPULATED, Verdict.SUSPICIOUS, Verdict.NO_SIGNS, Verdict.
 def fitted(tmp_path):
     """Of a and b: a counts twice, b once."""
     fits = {"a+b": {"weights": {"a": 2.0, "b": 1.0}, "bias": -1.0, "manipulated": 0.8, "suspicious": 0.6}}
-    (tmp_path / FITS).write_text(json.dumps({"fits": fits, "weights": {"a": "sha256:1", "b": "sha256:2"}}))
+    (tmp_path / FITS).write_text(json.dumps({"fits": fits, "weights": {"a": "sha256:1", "b": "sha256:2"},
+                                              "left_out": ["old"]}))
     for number, name in enumerate("abc", start=1):
         ship(tmp_path, name, f"sha256:{number}")
     return tmp_path
@@ -75,6 +76,9 @@ def test_a_fit_holds_for_its_own_set_and_its_own_weights(fitted):
     assert not agree({"a": 0.9, "guest": 0.2}, {"a": M, "guest": N}, fitted).fitted
     assert agree({**scores, "c": None}, {**verdicts, "c": C}, fitted).fitted  # c abstains: a and b remain
     assert agree({"a": 0.9}, {"a": M}, fitted).score == 0.9  # one speaks for itself
+    heard = agree({**scores, "old": 0.99}, {**verdicts, "old": M}, fitted)
+    assert heard.fitted and heard.weights["old"] == 0 and heard.score == agree(scores, verdicts, fitted).score
+    assert not agree({"a": 0.9, "old": 0.2}, {"a": M, "old": N}, fitted).fitted  # one alone has no fit
     ship(fitted, "b", "sha256:9")
     assert not agree(scores, verdicts, fitted).fitted
 

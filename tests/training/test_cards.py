@@ -116,7 +116,8 @@ def test_results_are_stored_in_the_checkpoint_and_beside_it(tmp_path):
 FITS = {
     "fits": {"a+b": {"weights": {"a": 1.25, "b": 0.0}, "bias": 0.1, "manipulated": 0.84, "suspicious": 0.61}},
     "development": {"a+b": {"clips": 40, "genuine": 20, "auc": 0.871, "auc_within_source": 0.72}},
-    "weights": {"a": "sha256:1", "b": "sha256:2"}, "command": "python -m training.consensus runs --samples SHARDS",
+    "weights": {"a": "sha256:1", "b": "sha256:2"}, "left_out": ["c"],
+    "command": "python -m training.consensus runs --samples SHARDS",
 }
 
 
@@ -128,7 +129,7 @@ def test_the_consensus_has_a_page_with_its_weights_and_what_it_is_worth(tmp_path
     page = path.with_suffix(".md").read_text()
     assert "| a, b | 1.25 | 0.00 | 40 | 0.87 | 0.72 |" in page
     assert "| whole clip | 0.91 | 0.87 to 0.95 |" in page and "MANIPULATED from 0.840 on" in page
-    assert "| genuine clips | 3.4% |" in page
+    assert "| genuine clips | 3.4% |" in page and "not known: c." in page
 
 
 # ---- the check --------------------------------------------------------------------------------------------------
