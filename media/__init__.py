@@ -19,9 +19,10 @@ from media.clip import (
     Reason,
 )
 from media.limits import Limits
-from media.prepare import OnStage, forget, forget_file, prepare
+from media.prepare import OnStage, forget, forget_file, forget_gone, prepare
 
 __all__ = [
     "AUDIO_HZ", "FACE_PX", "GRID_HZ", "LIPS_PX", "ClipInfo", "FaceTrack", "Finding", "Limits", "MediaError",
-    "OnStage", "PreparedClip", "Quality", "Reason", "forget", "forget_file", "prepare",
+    "OnStage", "PreparedClip", "Quality", "Reason", "forget", "forget_file", "forget_gone",
+    "prepare",
 ]

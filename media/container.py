@@ -44,17 +44,23 @@ def check_file(path: str | Path, limits: Limits) -> int:
     return status.st_size
 
 
-def open_container(path: str | Path) -> av.container.InputContainer:
-    """Open with the format and protocol whitelists.
+def open_container(path: str | Path, limits: Limits = Limits()) -> av.container.InputContainer:  # noqa: B008 (frozen)
+    """Open with the format and protocol whitelists. Pictures over the limit of pixels are not decoded: not while the
+    header is read, where FFmpeg decodes one, and not in mid-stream, where their packets raise av.FFmpegError.
 
     Raises: MediaError (UNSUPPORTED_FORMAT, DECODE_FAILED).
     """
+    most = {"max_pixels": str(limits.pixels)}
     try:
-        return av.open(
+        container = av.open(
             f"file:{path}",  # a name such as "concat:a|b" must be a name, not a protocol
             metadata_errors="replace",
-            options={"format_whitelist": FORMATS, "protocol_whitelist": PROTOCOLS},
+            options={"format_whitelist": FORMATS, "protocol_whitelist": PROTOCOLS} | most,
         )
+        for stream in container.streams.video:
+            if stream.codec_context is not None:
+                stream.codec_context.options = most
+        return container
     except av.ArgumentError as error:  # what FFmpeg says to a format outside the whitelist
         raise refusal(
             Reason.UNSUPPORTED_FORMAT,

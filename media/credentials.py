@@ -120,6 +120,9 @@ def _unread(message: str) -> Credentials:
     return Credentials("unread", message, ABSENCE)
 
 
+NOT_READ = _unread("Content Credentials were looked for, but the file could not be read in this respect.")
+
+
 def _read(path: str | Path, mime: str, trust_anchors: str | None) -> Credentials:
     settings: dict = {"verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
                       "core": {"allowed_network_hosts": []}}
@@ -136,7 +139,7 @@ def _read(path: str | Path, mime: str, trust_anchors: str | None) -> Credentials
         if isinstance(error, c2pa.C2paError) and str(error).startswith("Remote"):
             return Credentials("elsewhere", "The file names an address at which its Content Credentials are kept. "
                                "Nothing was fetched from there.", ABSENCE)
-        return _unread("Content Credentials were looked for, but the file could not be read in this respect.")
+        return NOT_READ
 
 
 def _describe(store: dict, trusts: bool) -> Credentials:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
+from functools import cached_property
 
 import av
 import cv2
 import numpy as np
 
 from media.clip import FACE_PX, LIPS_PX
+from media.isolation import Record, split
 
 WORKING_SHORT_PX = 1080  # larger pictures are reduced first, to bound the memory of the frames kept waiting
 LIPS_SPAN = 0.5  # side of the lip crop as a share of the face crop's side
@@ -31,7 +33,8 @@ class Picture:
     y: np.ndarray
     u: np.ndarray
     v: np.ndarray
-    to_rgb: np.ndarray  # [3, 4] affine map from (Y, U, V) to (R, G, B)
+    bt709: bool  # else BT.601
+    full_range: bool
     scale: float  # display pixels of the file per pixel here (1 unless the picture was reduced)
 
     @staticmethod
@@ -40,16 +43,45 @@ class Picture:
         width, height = display_size(frame, pixel_aspect)
         reduce = min(1.0, WORKING_SHORT_PX / min(width, height))
         size = (max(round(width * reduce), 2), max(round(height * reduce), 2))
-        is_rgb = frame.format.is_rgb
-        matrix = _to_rgb(frame, is_rgb)
+        bt709, full_range = _is_bt709(frame), _is_full_range(frame)
         if frame.format.name not in ("yuv420p", "yuvj420p") or size != (frame.width, frame.height):
-            target = "yuvj420p" if not is_rgb and _is_full_range(frame) else "yuv420p"
-            frame = frame.reformat(width=size[0], height=size[1], format=target)
+            frame = frame.reformat(width=size[0], height=size[1], format="yuvj420p" if full_range else "yuv420p")
         planes = [_plane(p) for p in frame.planes[:3]]
         turns = round(frame.rotation / 90) % 4 if frame.rotation else 0
         if turns:
             planes = [np.ascontiguousarray(np.rot90(p, turns)) for p in planes]
-        return Picture(*planes, matrix, 1 / reduce)
+        return Picture(*planes, bt709, full_range, 1 / reduce)
+
+    def sent(self) -> tuple[dict, tuple[np.ndarray, ...]]:
+        """Facts and arrays of a Record (media.isolation)."""
+        facts = {"size_px": self.size_px, "bt709": self.bt709, "full_range": self.full_range, "scale": self.scale}
+        return facts, (self.y, self.u, self.v)
+
+    @staticmethod
+    def received(record: Record) -> Picture:
+        """From a worker, which is believed nothing.
+
+        Raises: KeyError, TypeError, ValueError.
+        """
+        facts = record.facts
+        width, height = (int(side) for side in facts["size_px"])
+        half = ((height + 1) // 2, (width + 1) // 2)
+        scale = float(facts["scale"])
+        if not 1 <= scale < 1e4:
+            raise ValueError("a picture is never enlarged")
+        return Picture(*split(record, ((height, width), half, half)), bool(facts["bt709"]), bool(facts["full_range"]),
+                       scale)
+
+    @cached_property
+    def to_rgb(self) -> np.ndarray:
+        """[3, 4] affine map from (Y, U, V) to (R, G, B)."""
+        kr, kb = _BT709 if self.bt709 else _BT601
+        y_scale, c_scale, y_zero = (1.0, 1.0, 0.0) if self.full_range else (255 / 219, 255 / 224, 16.0)
+        kg = 1 - kr - kb
+        r_v, b_u = 2 * (1 - kr) * c_scale, 2 * (1 - kb) * c_scale
+        g_u, g_v = -b_u * kb / kg, -r_v * kr / kg
+        rows = np.array([[y_scale, 0, r_v], [y_scale, g_u, g_v], [y_scale, b_u, 0]])
+        return np.column_stack([rows, -rows @ (y_zero, 128.0, 128.0)])
 
     @property
     def size_px(self) -> tuple[int, int]:
@@ -176,22 +208,14 @@ def _warp(plane: np.ndarray, matrix: np.ndarray, side_px: int, shrink: float) ->
 
 
 def _is_full_range(frame: av.VideoFrame) -> bool:
-    return frame.format.name.startswith("yuvj") or int(frame.color_range or 0) == 2
+    """RGB is converted to limited range."""
+    return not frame.format.is_rgb and (frame.format.name.startswith("yuvj") or int(frame.color_range or 0) == 2)
 
 
-def _to_rgb(frame: av.VideoFrame, is_rgb: bool) -> np.ndarray:
-    """[3, 4] from the frame's own colour tags; untagged video follows players (BT.709 from 720 lines on)."""
+def _is_bt709(frame: av.VideoFrame) -> bool:
+    """From the frame's own colour tags; untagged video follows players (BT.709 from 720 lines on), RGB is converted to
+    BT.601."""
     space = int(frame.colorspace or 2)
-    if is_rgb or space in (5, 6):
-        kr, kb = _BT601
-    elif space == 1:
-        kr, kb = _BT709
-    else:
-        kr, kb = _BT709 if min(frame.width, frame.height) >= 720 else _BT601
-    full = _is_full_range(frame) and not is_rgb
-    y_scale, c_scale, y_zero = (1.0, 1.0, 0.0) if full else (255 / 219, 255 / 224, 16.0)
-    kg = 1 - kr - kb
-    r_v, b_u = 2 * (1 - kr) * c_scale, 2 * (1 - kb) * c_scale
-    g_u, g_v = -b_u * kb / kg, -r_v * kr / kg
-    rows = np.array([[y_scale, 0, r_v], [y_scale, g_u, g_v], [y_scale, b_u, 0]])
-    return np.column_stack([rows, -rows @ (y_zero, 128.0, 128.0)])
+    if frame.format.is_rgb or space in (5, 6):
+        return False
+    return space == 1 or min(frame.width, frame.height) >= 720

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import av
+
 from media.clip import Finding, MediaError, Reason
 
 # FFmpeg recognises playlists and concat scripts by content, whatever their name, and would open the files they
@@ -23,6 +25,12 @@ class Limits:
     fps: float = 130.0
     frames: int = 40_000  # ten minutes at 60 fps and a little more
     streams: int = 16
+    # Of the process that decodes (media.isolation):
+    memory_bytes: int = 512_000_000  # of address space beyond what its libraries take; 4K in H.264 needs 150 MB
+    patience_cpu_s: float = 30.0  # of work without a sign of life; on a busy machine that is many seconds more
+    patience_s: float = 120.0  # of waiting for a sign of life
+    decode_s: float = 600.0  # of waiting in all
+    cpu_s: float = 1200.0  # of work in all, all its threads together
 
     def check_size(self, size_bytes: int) -> None:
         if size_bytes > self.size_bytes:
@@ -42,11 +50,20 @@ class Limits:
 
     def check_pixels(self, width_px: int, height_px: int) -> None:
         if width_px * height_px > self.pixels:
-            raise refusal(
-                Reason.TOO_LARGE,
-                f"The picture has {width_px} × {height_px} pixels; the limit is {self.pixels / 1e6:.1f} megapixels.",
-                "Try a copy of at most 4K (3840 × 2160).",
-            )
+            raise self._too_many_pixels(f"{width_px} × {height_px} pixels")
+
+    def check_undecoded(self, context: av.VideoCodecContext, error: Exception) -> None:
+        """A picture was not decoded: was it because it is larger than the decoder was told to go (max_pixels)?"""
+        self.check_pixels(context.width, context.height)
+        if isinstance(error, av.ArgumentError) and not context.width * context.height:  # what FFmpeg leaves then
+            raise self._too_many_pixels("too many pixels")
+
+    def _too_many_pixels(self, found: str) -> MediaError:
+        return refusal(
+            Reason.TOO_LARGE,
+            f"The picture has {found}; the limit is {self.pixels / 1e6:.1f} megapixels.",
+            "Try a copy of at most 4K (3840 × 2160).",
+        )
 
     def check_still_pixels(self, width_px: int, height_px: int) -> None:
         if width_px * height_px > self.still_pixels:

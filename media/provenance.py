@@ -17,10 +17,13 @@ from pathlib import Path
 import av
 import numpy as np
 
+from media import isolation
 from media.boxes import Movie, Track, read_movie
 from media.clip import ClipInfo, MediaError
 from media.container import audio_stream, open_container, video_stream
-from media.credentials import Credentials, read_credentials
+from media.credentials import NOT_READ, Credentials, Failure, read_credentials
+from media.isolation import Record
+from media.limits import Limits
 from media.plain import plain
 
 _MOST_PACKETS = 200_000
@@ -83,16 +86,43 @@ class Provenance:
         }
 
 
+    @staticmethod
+    def from_json(told: dict) -> Provenance:
+        """Raises: KeyError, TypeError, ValueError."""
+        credentials = dict(told["credentials"])
+        failures = tuple(Failure(**f) for f in credentials.pop("failures"))
+        lists = {name: tuple(credentials.pop(name)) for name in ("actions", "ingredients")}
+        return Provenance(told["sha256"], tuple((str(k), str(v)) for k, v in told["facts"].items()),
+                          tuple(EditingTrace(**t) for t in told["traces"]),
+                          Credentials(**credentials, **lists, failures=failures), tuple(told["not_checked"]))
+
+
 def read_provenance(path: str | Path, info: ClipInfo, trust_anchors: str | None = None,
                     limit_s: float = 10.0) -> Provenance:
     """Facts and traces of a file that prepare() accepted. info: its ClipInfo; trust_anchors: PEM certificates.
 
-    Never raises for such a file. Timestamps and credentials are read for at most limit_s each; what was left out is
-    said in not_checked.
+    Read in a process apart (media.isolation). Never raises for such a file. Timestamps and credentials are read for at
+    most limit_s each; what was left out is said in not_checked.
     """
+    asked = {"path": str(path), "info": asdict(info), "trust_anchors": trust_anchors, "limit_s": limit_s}
+    try:
+        record = isolation.read_one("provenance", asked, Limits(), patience_s=2 * limit_s + 10)
+        with isolation.believed_nothing():
+            return Provenance.from_json(record.facts)
+    except MediaError:
+        return Provenance(info.sha256, tuple(_facts(info, _Streams(), None)), (), NOT_READ,
+                          ("What the file tells of its making could not be read.",))
+
+
+def examine(path: str, info: dict, trust_anchors: str | None, limit_s: float, limits: Limits) -> Iterator[Record]:
+    """One record, Provenance.to_json. Runs in a worker."""
+    yield Record("provenance", _look(path, ClipInfo(**info), trust_anchors, limit_s, limits).to_json())
+
+
+def _look(path: str, info: ClipInfo, trust_anchors: str | None, limit_s: float, limits: Limits) -> Provenance:
     not_checked: list[str] = []
     try:
-        streams = _Streams(_tags(info)) if info.still else _read_streams(path, limit_s)
+        streams = _Streams(_tags(info)) if info.still else _read_streams(path, limit_s, limits)
     except (MediaError, av.FFmpegError, OSError, ValueError, MemoryError):
         streams = _Streams()
         not_checked.append("The timestamps and tags of the streams could not be read.")
@@ -142,11 +172,11 @@ def _tags(info: ClipInfo) -> list[tuple[str, str]]:
     return [(plain(key, 60), plain(value)) for key, value in info.metadata.items()]
 
 
-def _read_streams(path: str | Path, limit_s: float) -> _Streams:
+def _read_streams(path: str | Path, limit_s: float, limits: Limits) -> _Streams:
     """One pass over the packets, without decoding."""
     found = _Streams()
     stop_at = time.monotonic() + limit_s
-    with open_container(path) as container:
+    with open_container(path, limits) as container:
         for holder in (container, *list(container.streams)[:16]):
             found.tags += [(plain(k, 60), plain(v)) for k, v in list(holder.metadata.items())[:50]]
         found.audios = len(container.streams.audio)

@@ -1,17 +1,19 @@
-"""Cheap variants of a clip: does an answer hold when the clip is halved, compressed, or shifted a little?
+"""Variants of a clip: does an answer hold when the clip is halved, compressed, or shifted a little?
 
 Each variant changes one thing. A variant of the picture is written to a file, prepared like any other clip, and joined
 with the untouched sound; a variant of the sound the other way round. What was not changed stays the very same data.
 
-    picture ── scaled, H.264 ──► file ──► prepare ──┐
-                                                    ├─ join ──► PreparedClip
-    sound ──── AAC or shifted ─────────► prepare ───┘
+    picture ── changed, encoded ──► file ──► prepare ──┐
+                                                       ├─ join ──► PreparedClip
+    sound ──── changed, encoded ──► file ──► prepare ──┘
+
+VARIANTS are the few and cheap ones that the app tries; benchmarks.robustness has a whole grid of them.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -20,26 +22,41 @@ import av
 import cv2
 import numpy as np
 
+from media import replay
 from media.clip import AUDIO_HZ, GRID_HZ, ClipInfo, FaceTrack, PreparedClip
-from media.container import audio_stream, open_container, video_stream
 from media.crops import Picture
+from media.degrade import add_grain, blur, make_music, make_noise, mix, recapture
+from media.hevc import encode_hevc
 from media.prepare import forget, prepare
 from media.quality import SHORTEST_TRACK_S, SMALLEST_FACE_PX, judge_quality
 
 _TICKS_HZ = 90_000
-_MANY_ERRORS = 64
 _BT601, _BT709, _FULL_RANGE, _LIMITED_RANGE = 6, 1, 2, 1  # as H.264 numbers them
+# codec -> (encoder, container)
+_SOUND = {"aac": ("aac", "mp4"), "opus": ("libopus", "matroska"), "amr": ("libopencore_amrnb", "3gp"),
+          "pcm": ("pcm_s16le", "wav")}
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One change. Only the fields of what it changes differ from their defaults."""
+    """One change. Only the fields of what it changes differ from their defaults; how it is encoded comes with it."""
 
     id: str
     doing: str  # in words, the start of a sentence
-    scale: float = 1.0  # of the picture's sides
-    crf: int | None = None  # H.264 constant rate factor; None: the picture is left as it is
-    sound_kbps: int | None = None  # AAC; None: the sound is left as it is
+    # of the picture
+    crf: int | None = None  # constant rate factor on H.264's scale, 0 to 51; None: the picture is left as it is
+    video_codec: str = "h264"  # or "hevc", "vp9"
+    scale: float = 1.0  # of its sides
+    frame_hz: float | None = None  # most frames a second
+    blur_px: float = 0.0  # sigma
+    grain: float = 0.0  # sigma of noise, of 255
+    recaptured: bool = False  # as if a screen had been filmed
+    # of the sound
+    sound_kbps: float | None = None  # None, with pcm: not compressed
+    sound_codec: str = "aac"  # or "opus", "amr", "pcm"
+    sound_hz: int = AUDIO_HZ
+    snr_db: float | None = None  # of the voice over what is mixed in behind it
+    behind: str = "noise"  # or "music"
     delay_s: float = 0.0  # by which the sound is moved; positive: later
 
     @property
@@ -88,9 +105,9 @@ def vary(clip: PreparedClip, path: str | Path, start_s: float, variant: Variant,
         return join(clip, shift_sound(clip, variant.delay_s))
     target = folder / f"{variant.id}.mp4"
     if variant.crf is None:
-        write_sound(clip.waveform, target, variant.sound_kbps)
+        write_sound(behind_voice(clip, variant), target, variant)
         return join(clip, _prepare_once(target))
-    write_picture(path, target, start_s, start_s + clip.duration_s, variant.scale, variant.crf, stop_at)
+    write_picture(path, target, start_s, start_s + clip.duration_s, variant, stop_at)
     picture = _prepare_once(target)
     return join(replace(picture, info=replace(picture.info, duration_s=clip.duration_s)), clip)
 
@@ -166,37 +183,62 @@ def join(picture: PreparedClip, sound: PreparedClip) -> PreparedClip:
 # ---- writing --------------------------------------------------------------------------------------------------
 
 
-def write_sound(waveform: np.ndarray, target: Path, kbps: int) -> None:
-    """waveform [samples] float32 at 16 kHz as AAC in an MP4 file.
+def behind_voice(clip: PreparedClip, variant: Variant) -> np.ndarray:
+    """The clip's sound [samples] with the noise (pink) or the music of the variant behind it, if it has one."""
+    if variant.snr_db is None:
+        return clip.waveform
+    samples = len(clip.waveform)
+    behind = make_music(samples) if variant.behind == "music" else make_noise(samples, 1.0, np.random.default_rng(0))
+    return mix(clip.waveform, clip.speech_s, behind, variant.snr_db)
+
+
+def write_sound(waveform: np.ndarray, target: Path, variant: Variant) -> None:
+    """waveform [samples] float32 at 16 kHz in the variant's codec, bit rate and sampling rate.
 
     Raises: av.FFmpegError.
     """
-    with av.open(str(target), "w", format="mp4") as made:
-        stream = made.add_stream("aac", rate=AUDIO_HZ, layout="mono")
-        stream.codec_context.bit_rate = kbps * 1000
+    encoder, container = _SOUND[variant.sound_codec]
+    with av.open(str(target), "w", format=container) as made:
+        stream = made.add_stream(encoder, rate=variant.sound_hz, layout="mono")
+        if variant.sound_kbps is not None:
+            stream.codec_context.bit_rate = round(variant.sound_kbps * 1000)
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(waveform[None], np.float32), "fltp", "mono")
         frame.sample_rate, frame.pts, frame.time_base = AUDIO_HZ, 0, Fraction(1, AUDIO_HZ)
         made.mux(stream.encode(frame) + stream.encode(None))
 
 
-def write_picture(source: str | Path, target: Path, start_s: float, end_s: float, scale: float, crf: int,
+def write_picture(source: str | Path, target: Path, start_s: float, end_s: float, variant: Variant,
                   stop_at: float = float("inf")) -> None:
-    """The picture of `source` from start_s to end_s (on the clip's clock) as H.264 in an MP4 file, its frames at their
-    own times counted from start_s; turned, with square pixels, at most as large as media.crops reads it.
+    """The picture of `source` from start_s to end_s (on the clip's clock), changed and encoded as the variant says, in
+    an MP4 file, its frames at their own times counted from start_s; turned, with square pixels, at most as large as
+    media.crops reads it.
 
     Raises: TimeoutError at stop_at; MediaError; av.FFmpegError where nothing can be decoded or encoded.
     """
-    with open_container(source) as given, av.open(str(target), "w", format="mp4") as made:
-        stream = None
-        for frame, time_s in _frames(given, start_s, end_s):
+    if variant.video_codec == "hevc":
+        lossless = target.with_suffix(".mkv")
+        write_picture(source, lossless, start_s, end_s, replace(variant, video_codec="ffv1"), stop_at)
+        left_s = None if stop_at == float("inf") else max(stop_at - time.monotonic(), 0.0)
+        encode_hevc(lossless, target, variant.crf, _TICKS_HZ, left_s)
+        lossless.unlink()
+        return
+    container = "matroska" if variant.video_codec == "ffv1" else "mp4"
+    with closing(replay.pictures(source, start_s, end_s)) as shown, av.open(str(target), "w", format=container) as made:
+        stream, next_s = None, 0.0
+        for number, (clip_s, picture) in enumerate(shown):
+            time_s = max(clip_s - start_s, 0.0)
             if time.monotonic() > stop_at:
                 raise TimeoutError
-            picture = Picture.of(frame, float(video_stream(given).sample_aspect_ratio or 1))
+            if time_s < next_s - 1e-6:
+                continue
+            if variant.frame_hz:  # the first frame after each tick
+                next_s = (np.floor(time_s * variant.frame_hz + 1e-6) + 1) / variant.frame_hz
             if stream is None:
-                width, height = (max(2 * round(side * scale / 2), 2) for side in picture.size_px)
-                stream = _h264_stream(made, frame, (width, height), crf)
+                width, height = (max(2 * round(side * variant.scale / 2), 2) for side in picture.size_px)
+                stream = _picture_stream(made, picture, (width, height), variant)
                 _mark_zero(made)
-            encoded = _scaled(picture, (width, height))
+            planes = _scaled(picture, (width, height))
+            encoded = _to_frame(_degraded(planes, variant, time_s, number))
             encoded.pts, encoded.time_base = round(time_s * _TICKS_HZ), Fraction(1, _TICKS_HZ)
             made.mux(stream.encode(encoded))
         if stream is None:
@@ -204,46 +246,24 @@ def write_picture(source: str | Path, target: Path, start_s: float, end_s: float
         made.mux(stream.encode(None))
 
 
-def _frames(given: av.container.InputContainer, start_s: float, end_s: float) -> Iterator[tuple[av.VideoFrame, float]]:
-    """Frames from start_s to end_s with their times after start_s, in seconds; broken packets are left out."""
-    video = video_stream(given)
-    video.thread_type = "AUTO"
-    starts = [s for s in (video, audio_stream(given)) if s is not None and s.start_time is not None]
-    zero_s = min((float(s.start_time * s.time_base) for s in starts), default=0.0) + start_s
-    if start_s > 0:
-        given.seek(int(zero_s * av.time_base))  # to the key frame before it
-    errors, last_s = 0, -1e-3
-    for packet in given.demux(video):
-        try:
-            frames = packet.decode()
-        except (av.FFmpegError, ValueError, MemoryError):
-            errors += 1
-            if errors > _MANY_ERRORS:
-                return
-            continue
-        for frame in frames:
-            time_s = last_s + 1 / GRID_HZ if frame.time is None else frame.time - zero_s
-            if time_s >= end_s - start_s:
-                return
-            if time_s > last_s:
-                last_s = time_s
-                yield frame, max(time_s, 0.0)
-
-
-def _h264_stream(made: av.container.OutputContainer, frame: av.VideoFrame, size_px: tuple[int, int],
-                 crf: int) -> av.VideoStream:
-    stream = made.add_stream("libx264", rate=25)
+def _picture_stream(made: av.container.OutputContainer, picture: Picture, size_px: tuple[int, int],
+                    variant: Variant) -> av.VideoStream:
+    encoder, options = {
+        "h264": ("libx264", {"crf": str(variant.crf), "preset": "veryfast"}),
+        # its scale ends at 63 instead of 51
+        "vp9": ("libvpx-vp9", {"crf": str(round(variant.crf * 63 / 51)), "deadline": "realtime", "cpu-used": "6"}),
+        "ffv1": ("ffv1", {}),
+    }[variant.video_codec]
+    stream = made.add_stream(encoder, rate=25)
     stream.width, stream.height = size_px
     stream.pix_fmt = "yuv420p"
     context = stream.codec_context
-    context.time_base = Fraction(1, _TICKS_HZ)
-    context.options = {"crf": str(crf), "preset": "veryfast"}
+    context.time_base, context.options = Fraction(1, _TICKS_HZ), options
+    if variant.video_codec == "vp9":
+        context.bit_rate = 0  # or the rate factor would not be constant
     # As media.crops reads the colours of the original: a smaller picture without tags would be read differently.
-    space = int(frame.colorspace or 2)
-    if frame.format.is_rgb or space not in (_BT709, 5, _BT601):
-        space = _BT709 if not frame.format.is_rgb and min(frame.width, frame.height) >= 720 else _BT601
-    full = not frame.format.is_rgb and (frame.format.name.startswith("yuvj") or int(frame.color_range or 0) == 2)
-    context.colorspace, context.color_range = space, _FULL_RANGE if full else _LIMITED_RANGE
+    context.colorspace = _BT709 if picture.bt709 else _BT601
+    context.color_range = _FULL_RANGE if picture.full_range else _LIMITED_RANGE
     return stream
 
 
@@ -255,10 +275,22 @@ def _mark_zero(made: av.container.OutputContainer) -> None:
     made.mux(stream.encode(frame) + stream.encode(None))
 
 
-def _scaled(picture: Picture, size_px: tuple[int, int]) -> av.VideoFrame:
+def _scaled(picture: Picture, size_px: tuple[int, int]) -> list[np.ndarray]:
     width, height = size_px
     sizes = (size_px, (width // 2, height // 2), (width // 2, height // 2))
-    planes = [cv2.resize(plane, size, interpolation=cv2.INTER_AREA)
-              for plane, size in zip((picture.y, picture.u, picture.v), sizes)]
+    return [cv2.resize(plane, size, interpolation=cv2.INTER_AREA)
+            for plane, size in zip((picture.y, picture.u, picture.v), sizes)]
+
+
+def _degraded(planes: list[np.ndarray], variant: Variant, time_s: float, number: int) -> list[np.ndarray]:
+    if variant.blur_px:
+        planes = blur(planes, variant.blur_px)
+    if variant.grain:
+        planes = add_grain(planes, variant.grain, number)
+    return recapture(planes, time_s) if variant.recaptured else planes
+
+
+def _to_frame(planes: list[np.ndarray]) -> av.VideoFrame:
+    height, width = planes[0].shape
     stacked = np.concatenate([plane.ravel() for plane in planes]).reshape(height * 3 // 2, width)
     return av.VideoFrame.from_ndarray(stacked, "yuv420p")

@@ -438,7 +438,7 @@ HOSTILE = (
     # too much
     Case("huge_picture", "huge.mp4", "-f lavfi -i color=black:s=8192x8192:r=1:d=1 -c:v libx264 -preset ultrafast "
          "-pix_fmt yuv420p", reasons=_TOO_MUCH),
-    Case("huge_later", "grows.ts", _joined("transport_stream", "huge_ts")),
+    Case("huge_later", "grows.ts", _joined("transport_stream", "huge_ts"), reasons=_TOO_MUCH),
     Case("huge_ts", "huge.ts", "-i {huge_picture} -c copy -output_ts_offset 1.2 -f mpegts",
          reasons=_TOO_MUCH),
     Case("thousand_a_second", "bomb.mp4", f"-f lavfi -i color=black:s=16x16:r=1000:d=3 {H264}",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 
+import av
 import numpy as np
 import pytest
 
 from media import MediaError, PreparedClip, Reason, forget, prepare
+from media.container import open_container
 from tests.media.corpus import HOSTILE, SECONDS, VALID, Corpus, ffmpeg
 
 LIMIT_S = 30
@@ -161,6 +163,20 @@ def test_sound_that_no_resampler_accepts_is_refused(corpus):
     with pytest.raises(MediaError) as error:
         prepare(corpus["wav_255_channels"])
     check_refusal(error.value, corpus["wav_255_channels"])
+
+
+@pytest.mark.parametrize("case_id", ["huge_later", "huge_ts"])
+def test_a_picture_over_the_limit_is_not_even_decoded(corpus, case_id):
+    """Neither while the header is read (which costs 200 MB), nor when the stream grows in the middle."""
+    with open_container(corpus[case_id]) as container:
+        stream = container.streams.video[0]
+        failed = False
+        for packet in container.demux(stream):
+            try:
+                assert all(frame.width < 8192 for frame in packet.decode())
+            except av.FFmpegError:
+                failed = True
+        assert failed
 
 
 @pytest.mark.parametrize("degrees, turn", [(90, "transpose=1"), (180, "hflip,vflip"), (270, "transpose=2")])

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import struct
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from fractions import Fraction
 
 import av
 import pytest
 
-from media import ClipInfo, credentials, provenance
+from media import ClipInfo, Finding, Limits, MediaError, Reason, credentials, provenance
 from media.container import open_container, sha256_of
 from media.provenance import read_provenance
 from tests.media.corpus import BOTH, H264, PICTURE, SOUND, Corpus, ffmpeg
@@ -185,7 +185,25 @@ def test_odd_and_broken_files_raise_nothing(corpus, case):
 
 
 def test_without_the_optional_package_a_sentence_says_what_was_not_checked(corpus, monkeypatch):
-    monkeypatch.setattr(credentials, "c2pa", None)
-    found = look(corpus["plain"])
+    monkeypatch.setattr(credentials, "c2pa", None)  # here, so not in a worker
+    path = corpus["plain"]
+    [record] = provenance.examine(str(path), asdict(info_of(path)), None, 10.0, Limits())
+    found = provenance.Provenance.from_json(record.facts)
     assert found.credentials.state == "unread" and "proves nothing" in found.credentials.limit
     assert credentials.INSTALL in found.not_checked[0] and found.not_checked[0] == found.credentials.message
+
+
+def test_all_that_is_told_survives_the_way_through_json(corpus):
+    found = look(corpus["subtitles_and_data"])
+    assert found.facts and found.traces
+    assert provenance.Provenance.from_json(json.loads(json.dumps(found.to_json()))) == found
+
+
+def test_a_reader_that_breaks_off_leaves_the_facts_that_are_known(corpus, monkeypatch):
+    def break_off(*_, **__):
+        raise MediaError(Finding(Reason.DECODE_FAILED, "The decoder broke off.", "Try another copy."))
+
+    monkeypatch.setattr("media.provenance.isolation.read_one", break_off)
+    found = look(corpus["plain"])
+    assert "160 × 120" in dict(found.facts)["Picture"] and not found.traces
+    assert found.credentials.state == "unread" and "could not be read" in found.not_checked[0]

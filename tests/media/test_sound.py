@@ -9,13 +9,13 @@ import pytest
 from media import AUDIO_HZ, prepare
 from media.sound import (
     MEL_HOP,
-    WaveformBuilder,
     find_speech,
     level_dbfs,
     log_mel,
     mfcc,
     speech_to_noise_db,
 )
+from media.waveform import WaveformBuilder
 
 
 def tone(hz: float, seconds: float, amplitude: float = 0.5, rate: int = AUDIO_HZ) -> np.ndarray:

@@ -8,12 +8,13 @@ import zlib
 import av
 import numpy as np
 import pytest
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageOps
 
 from media import Limits, MediaError, Reason, forget, prepare, still
+from media.prepare import _read_still
 from media.provenance import read_provenance
 from media.quality import judge_quality
-from media.still import is_still, read_still
+from media.still import decode_still, is_still
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +64,7 @@ def test_the_exif_tag_turns_it_and_tells_of_its_making(frame, tmp_path):
     upright, lying = tmp_path / "upright.png", tmp_path / "lying.jpg"
     frame.save(upright)
     frame.rotate(90, expand=True).save(lying, exif=exif, quality=95)
-    straight, turned = (read_still(p, Limits()) for p in (upright, lying))
+    straight, turned = (_read_still(p, Limits()) for p in (upright, lying))
     assert (turned.info.width_px, turned.info.height_px, turned.info.rotation_deg) == (400, 300, 270)
     difference = np.abs(turned.tracks[0].landmarks_px - straight.tracks[0].landmarks_px)
     assert difference.max() < 8  # pixels of 400
@@ -109,7 +110,7 @@ def test_cut_and_broken_pictures_are_refused_in_words(frame, tmp_path, kind):
             bad[place] = rng.integers(256)
         path.write_bytes(bytes(bad))
         try:
-            read_still(path, Limits())
+            list(decode_still(str(path), Limits()))
         except MediaError as error:
             assert error.finding.reason in (Reason.DECODE_FAILED, Reason.TOO_LARGE, Reason.UNSUPPORTED_FORMAT)
 
@@ -136,3 +137,33 @@ def test_a_picture_without_a_face_says_so(tmp_path):
     assert [str(r) for r in clip.quality.reasons] == ["STILL_PICTURE", "NO_FACE"] and not clip.tracks
     quality = judge_quality(clip.info, (), {}, None, (), 0)
     assert quality.blocks("video") and quality.blocks("audio")
+
+
+def test_a_large_photo_is_reduced_before_it_is_copied(tmp_path):
+    """Its stripes stay where they were."""
+    wide, high = 5200, 4320
+    rows = np.zeros((high, wide, 3), np.uint8)
+    rows[:, : wide // 4] = (200, 30, 30)
+    rows[: high // 4] = (30, 30, 200)
+    Image.fromarray(rows).save(tmp_path / "photo.jpg", quality=85)
+    del rows
+    clip = prepare(tmp_path / "photo.jpg")
+    assert (clip.info.width_px, clip.info.height_px) == (wide, high) and clip.info.still
+    image, size_px, *_ = still._read(tmp_path / "photo.jpg", Limits())
+    assert size_px == (wide, high) and image.size == (wide // 2, high // 2)
+    np.testing.assert_allclose(image.getpixel((100, 2000)), (200, 30, 30), atol=4)
+    np.testing.assert_allclose(image.getpixel((100, 100)), (30, 30, 200), atol=4)
+    np.testing.assert_allclose(image.getpixel((3000, 2500)), (0, 0, 0), atol=4)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_turned_as_pillow_turns_it(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    shades = (np.add.outer(np.arange(24) * 3, np.arange(40) * 2)).astype(np.uint8)
+    Image.fromarray(shades).save(tmp_path / "turned.png", exif=exif)
+    image, size_px, *_ = still._read(tmp_path / "turned.png", Limits())
+    with Image.open(tmp_path / "turned.png") as opened:
+        expected = ImageOps.exif_transpose(opened).convert("RGB")
+    assert image.size == size_px == expected.size
+    np.testing.assert_array_equal(np.asarray(image), np.asarray(expected))

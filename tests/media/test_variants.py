@@ -16,6 +16,8 @@ from media.crops import Picture
 from media.quality import judge_quality
 from media.variants import (
     VARIANTS,
+    Variant,
+    behind_voice,
     excerpt,
     join,
     shift_sound,
@@ -50,6 +52,10 @@ def made_clip(length_s: float = 4.0, face_px: float = 100.0, with_sound: bool = 
     return PreparedClip(info, (track,), {3: faces}, {3: lips}, waveform, speech_s, quality)
 
 
+def picture(crf: int = 10, **changes) -> Variant:
+    return Variant("x", "Changing the picture", crf=crf, **changes)
+
+
 def pictures(path: Path) -> list[av.VideoFrame]:
     with av.open(str(path)) as container:
         return list(container.decode(video=0))
@@ -63,7 +69,7 @@ def colour(frame: av.VideoFrame) -> np.ndarray:
 
 
 def test_half_size_is_half_the_size_and_keeps_every_moment(corpus, tmp_path):
-    write_picture(corpus["plain"], tmp_path / "half.mp4", 0.0, 10.0, 0.5, 18)
+    write_picture(corpus["plain"], tmp_path / "half.mp4", 0.0, 10.0, picture(18, scale=0.5))
     frames = pictures(tmp_path / "half.mp4")
     assert {(f.width, f.height) for f in frames} == {(80, 60)}
     np.testing.assert_allclose([f.time for f in frames], np.arange(30) / 25, atol=1e-4)
@@ -73,12 +79,43 @@ def test_a_higher_rate_factor_takes_fewer_bits(talking_clip, tmp_path):
     sizes = []
     for crf in (18, 35):
         target = tmp_path / f"{crf}.mp4"
-        write_picture(talking_clip, target, 0.0, 1.0, 1.0, crf)
+        write_picture(talking_clip, target, 0.0, 1.0, picture(crf))
         frames = pictures(target)
         assert (frames[0].width, frames[0].height, len(frames)) == (400, 300, 25)
         assert f"crf={crf}.0" in target.read_bytes().decode("latin-1")
         sizes.append(target.stat().st_size)
     assert sizes[1] < 0.4 * sizes[0]
+
+
+@pytest.mark.parametrize("codec", ["hevc", "vp9"])
+def test_other_codecs_keep_size_moments_and_colours(corpus, tmp_path, codec):
+    write_picture(corpus["plain"], tmp_path / "copy.mp4", 0.0, 0.5, picture(20, video_codec=codec))
+    with av.open(str(tmp_path / "copy.mp4")) as container:
+        assert container.streams.video[0].codec_context.codec.canonical_name == codec
+        frames = list(container.decode(video=0))
+    assert {(f.width, f.height) for f in frames} == {(160, 120)}
+    np.testing.assert_allclose([f.time for f in frames], np.arange(13) / 25, atol=1e-4)
+    np.testing.assert_allclose(colour(frames[0]), colour(pictures(corpus["plain"])[0]), atol=4)
+    assert [p.name for p in tmp_path.iterdir()] == ["copy.mp4"]
+
+
+def test_fewer_frames_a_second_are_frames_of_the_clip_at_their_own_times(corpus, tmp_path):
+    write_picture(corpus["plain"], tmp_path / "slow.mp4", 0.0, 1.0, picture(frame_hz=10.0))
+    times_s = [f.time for f in pictures(tmp_path / "slow.mp4")]
+    np.testing.assert_allclose(times_s, [0, 0.12, 0.2, 0.32, 0.4, 0.52, 0.6, 0.72, 0.8, 0.92], atol=1e-4)
+
+
+def test_grain_and_blur_are_as_strong_as_they_say(corpus, tmp_path):
+    """What the copy has more than one that was encoded in the same way and not changed."""
+    def luma(**changes) -> np.ndarray:
+        write_picture(corpus["plain"], tmp_path / "copy.mp4", 0.0, 0.1, picture(0, **changes))
+        return np.stack([f.to_ndarray()[:120].astype(float) for f in pictures(tmp_path / "copy.mp4")])
+
+    plain, grainy, soft = luma(), luma(grain=6.0), luma(blur_px=2.0)
+    middle = (plain > 40) & (plain < 215)  # nothing is cut off there
+    assert (grainy - plain)[middle].std() == pytest.approx(6, rel=0.15)
+    assert not np.array_equal(*(grainy - plain)[:2])  # every frame has its own
+    assert np.abs(np.diff(soft)).max() < 0.5 * np.abs(np.diff(plain)).max()
 
 
 def test_a_span_shows_the_frames_of_that_span(tmp_path):
@@ -96,7 +133,7 @@ def test_a_span_shows_the_frames_of_that_span(tmp_path):
             frame.pts, frame.time_base = time_ms, Fraction(1, 1000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    write_picture(source, tmp_path / "part.mp4", 0.4, 1.0, 1.0, 10)
+    write_picture(source, tmp_path / "part.mp4", 0.4, 1.0, picture(10))
     with av.open(str(tmp_path / "part.mp4")) as container:
         frames = [(f.time, round((f.to_ndarray(format="gray").mean() * 219 / 255 - 4) / 20))
                   for f in container.decode(video=0)]
@@ -114,7 +151,7 @@ def test_the_picture_stays_as_a_player_shows_it(corpus, tmp_path, case, size_px)
         first = next(container.decode(video=0))
         aspect = float(container.streams.video[0].sample_aspect_ratio or 1)
     before = Picture.of(first, aspect).reduced(32)[0].mean(axis=(0, 1))
-    write_picture(corpus[case], tmp_path / "copy.mp4", 0.0, 0.5, 1.0, 10)
+    write_picture(corpus[case], tmp_path / "copy.mp4", 0.0, 0.5, picture(10))
     frames = pictures(tmp_path / "copy.mp4")
     assert abs(frames[0].width - size_px[0]) <= 2 and abs(frames[0].height - size_px[1]) <= 2
     np.testing.assert_allclose(colour(frames[0]), before, atol=4)
@@ -123,11 +160,11 @@ def test_the_picture_stays_as_a_player_shows_it(corpus, tmp_path, case, size_px)
 
 def test_writing_stops_at_its_time_and_says_when_there_is_no_picture(corpus, tmp_path):
     with pytest.raises(TimeoutError):
-        write_picture(corpus["plain"], tmp_path / "late.mp4", 0.0, 1.0, 1.0, 35, stop_at=time.monotonic() - 1)
+        write_picture(corpus["plain"], tmp_path / "late.mp4", 0.0, 1.0, picture(35), stop_at=time.monotonic() - 1)
     with pytest.raises(av.FFmpegError):
-        write_picture(corpus["plain"], tmp_path / "none.mp4", 50.0, 51.0, 1.0, 35)
+        write_picture(corpus["plain"], tmp_path / "none.mp4", 50.0, 51.0, picture(35))
     with pytest.raises(MediaError):
-        write_picture(corpus["random"], tmp_path / "bad.mp4", 0.0, 1.0, 1.0, 35)
+        write_picture(corpus["random"], tmp_path / "bad.mp4", 0.0, 1.0, picture(35))
 
 
 # ---- sound ----------------------------------------------------------------------------------------------------
@@ -135,7 +172,7 @@ def test_writing_stops_at_its_time_and_says_when_there_is_no_picture(corpus, tmp
 
 def test_16_kb_a_second_are_16_and_the_sound_keeps_its_time(examples_dir, tmp_path):
     clip = prepare(examples_dir / "speech_only.ogg")
-    write_sound(clip.waveform, tmp_path / "sound.mp4", 16)
+    write_sound(clip.waveform, tmp_path / "sound.mp4", BY_ID["sound_16k"])
     with av.open(str(tmp_path / "sound.mp4")) as container:
         bits = 8 * sum(packet.size for packet in container.demux(audio=0))
     assert bits / clip.duration_s == pytest.approx(16_000, rel=0.15)
@@ -144,6 +181,35 @@ def test_16_kb_a_second_are_16_and_the_sound_keeps_its_time(examples_dir, tmp_pa
     lags = np.correlate(again[16_000 - 800:48_000 + 800], part, "valid")
     assert abs(int(lags.argmax()) - 800) <= 2  # samples
     assert 1e-3 < np.sqrt(np.mean((again[16_000:48_000] - part) ** 2)) / part.std() < 1  # changed, but the same speech
+
+
+@pytest.mark.parametrize("variant, codec, hz", [
+    (Variant("opus", "", sound_kbps=16, sound_codec="opus"), "opus", 48_000),
+    (Variant("amr", "", sound_kbps=12.2, sound_codec="amr", sound_hz=8000), "amr_nb", 8000),
+    (Variant("phone", "", sound_codec="pcm", sound_hz=8000), "pcm_s16le", 8000),
+])
+def test_other_codecs_of_sound_keep_its_time(examples_dir, tmp_path, variant, codec, hz):
+    clip = prepare(examples_dir / "speech_only.ogg")
+    waveform = clip.waveform[:4 * AUDIO_HZ]
+    write_sound(waveform, tmp_path / "sound", variant)
+    again = prepare(tmp_path / "sound")
+    assert (again.info.audio_codec, again.info.audio_hz) == (codec, hz)
+    lags = np.correlate(again.waveform[16_000 - 800:48_000 + 800], waveform[16_000:48_000], "valid")
+    assert abs(int(lags.argmax()) - 800) <= 0.005 * AUDIO_HZ
+    assert abs(again.duration_s - 4) < 0.05
+
+
+def test_what_is_mixed_in_is_as_loud_as_it_says_and_the_voice_stays():
+    """Zero to 4 s hold a steady hum as the voice, half of the time."""
+    clip = made_clip()
+    voice = np.sin(2 * np.pi * 200 * np.arange(4 * AUDIO_HZ) / AUDIO_HZ).astype(np.float32) * 0.1
+    clip = replace(clip, waveform=voice, speech_s=((0.0, 2.0),))
+    for behind in ("noise", "music"):
+        added = behind_voice(clip, Variant("x", "", snr_db=10.0, behind=behind)) - voice
+        assert 10 * np.log10(np.mean(voice**2) / np.mean(added**2)) == pytest.approx(10, abs=0.01)
+    loud = behind_voice(replace(clip, waveform=9 * voice), Variant("x", "", snr_db=0.0))
+    assert np.abs(loud).max() == pytest.approx(1, abs=1e-6)  # turned down, not cut off
+    assert behind_voice(clip, BY_ID["sound_16k"]) is voice
 
 
 @pytest.mark.parametrize("delay_s, place", [(0.08, 1.08), (-0.08, 0.92)])
