@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: setup app test
+.PHONY: setup app test audit
 setup: .venv/installed
 
 .venv/installed: requirements.txt requirements-train.txt requirements-dev.txt
@@ -18,3 +18,10 @@ app: setup
 test: setup
 	$(BIN)/python tests/browser/find_browser.py
 	$(BIN)/python -m pytest $(ARGS)
+
+# Known advisories about what is installed. Asks pypi.org; what it does not find there counts as a failure.
+audit: setup
+	test -x .venv/audit/bin/pip-audit || $(PYTHON) -m venv .venv/audit
+	.venv/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	$(BIN)/python -m pip list --format freeze --disable-pip-version-check | sed 's/+.*//' > .venv/audit/installed.txt
+	.venv/audit/bin/pip-audit --strict --no-deps --disable-pip -r .venv/audit/installed.txt

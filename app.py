@@ -8,34 +8,42 @@ import signal
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
+from pathlib import Path
 
 import gradio as gr
 from gradio import mcp as gradio_mcp
 from starlette.middleware import Middleware
 
 from detectors import GUESTS, GuestError, available, known_id
-from media import forget_file
-from ui import batch, texts
+from media import forget_file, forget_gone
+from ui import batch, texts, waiting
 from ui import detectors as detectors_tab
-from ui.analyse import INFERENCE, analyse_panel
+from ui.analyse import INFERENCE, LIGHT, analyse_panel
 from ui.api import add_endpoints
 from ui.demos import FOLDER as DEMO_FOLDER
-from ui.holds import FilesIn, Holds, UploadWatch, private_folder
+from ui.gate import Gate, GuardedBlocks
+from ui.holds import KEPT_S, Holds, UploadWatch, keep_temporary_files_in, old_files, private_folder
 from ui.markup import escape
 from ui.scoring import load_ahead
 from ui.theme import CSS_FILE, theme
 
 ON_SPACES = "SPACE_ID" in os.environ
+MOST_WAITING = 40  # for an analysis; at ten seconds each, the last one waits for seven minutes
+MOST_SESSIONS = 200  # whose pages' contents Gradio keeps in memory
 
 
-def create_app() -> gr.Blocks:
-    """The whole app, not launched. Its `holds` know which uploads somebody still needs."""
-    folder = os.environ["GRADIO_TEMP_DIR"] = private_folder()  # before any component reads it
+def create_app(folder: Path | None = None) -> GuardedBlocks:
+    """The whole app, not launched. Its `holds` know which uploads somebody still needs.
+
+    folder: of this process alone (ui.holds.private_folder); one is made where none is given.
+    """
+    folder = folder or private_folder()
+    uploads = os.environ["GRADIO_TEMP_DIR"] = str(folder / "uploads")  # before any component reads it
     gr.set_static_paths([DEMO_FOLDER])  # demo clips are served where they lie, not copied
-    holds = Holds(folder, on_delete=forget_file)
+    holds = Holds(uploads, on_delete=forget_file)
     cards = available()
     load_ahead(list(cards))
-    with gr.Blocks(title=texts.TITLE, fill_width=True, delete_cache=(300, 1500)) as app:
+    with GuardedBlocks(title=texts.TITLE, fill_width=True) as app:
         gr.HTML(
             f'<header class="tt-header"><h1>{escape(texts.TITLE)}</h1><p>{escape(texts.TAGLINE)}</p></header>'
         )
@@ -47,18 +55,27 @@ def create_app() -> gr.Blocks:
                 batch.build(cards, holds, histories, many, **INFERENCE)
             with gr.Tab(detectors_tab.TAB):
                 detectors_tab.build(cards)
+        waiting.build(app, INFERENCE["concurrency_id"], **LIGHT)
         add_endpoints(cards, holds, **INFERENCE)
-    app.queue(max_size=20, default_concurrency_limit=1)
+    # Calls of what is queued go through the queue: nobody overtakes by asking directly.
+    app.queue(max_size=MOST_WAITING, default_concurrency_limit=1, api_open=False)
     app.holds = holds
+
+    def forget_old_work() -> None:
+        for path in old_files(folder / "work", KEPT_S):
+            path.unlink(missing_ok=True)
+
+    holds.chores += [forget_gone, forget_old_work, histories.drop_idle, app.drop_old_sessions]
+    holds.keep_tidying()
     return app
 
 
-def launch(app: gr.Blocks, host: str, port: int | None, browser: bool = False, mcp: bool = False) -> str:
+def launch(app: GuardedBlocks, host: str, port: int | None, browser: bool = False, mcp: bool = False) -> str:
     """Serves the app, with the settings that keep people's clips theirs, and returns its address. mcp: its typed
     endpoints are tools of the Model Context Protocol too, at /gradio_api/mcp/."""
-    if mcp:  # a file inside a call's own text is written to a folder first, and nobody claims it there
-        inline = gradio_mcp.DEFAULT_TEMP_DIR = str(app.holds.folder / "inline")
-        app.temp_file_sets.append(FilesIn(inline))
+    if mcp:  # a file inside a call's own text is written to a folder first: to one that is swept
+        gradio_mcp.DEFAULT_TEMP_DIR = str(app.holds.folder / "inline")
+        app.fetches = True
     _, url, _ = app.launch(
         server_name=host,
         server_port=port,
@@ -76,7 +93,9 @@ def launch(app: gr.Blocks, host: str, port: int | None, browser: bool = False, m
         footer_links=["api"],
         allowed_paths=[str(DEMO_FOLDER)],
         mcp_server=mcp,
-        app_kwargs={"middleware": [Middleware(UploadWatch, holds=app.holds)]},
+        state_session_capacity=MOST_SESSIONS,
+        app_kwargs={"middleware": [Middleware(Gate, holds=app.holds, inline=mcp),
+                                   Middleware(UploadWatch, holds=app.holds)]},
     )
     return url.rstrip("/")
 
@@ -106,7 +125,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 1
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # an orderly exit deletes the uploads
-    app = create_app()
+    folder = private_folder()
+    keep_temporary_files_in(folder / "work")
+    app = create_app(folder)
     try:
         url = launch(app, args.host, args.port, browser=not (args.no_browser or ON_SPACES), mcp=args.mcp)
     except OSError as error:

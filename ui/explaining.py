@@ -206,8 +206,14 @@ class Kept:
             with self._lock:
                 self._told[session, sha256, question] = told
 
+    def forget_old(self) -> None:
+        """What is too old: the cache itself hides it, and lets go of it at its next use only."""
+        with self._lock:
+            self._told.expire()
+
     def forget(self, session: str) -> None:
         """What was explained to this session: its clips go too."""
         with self._lock:
+            self._told.expire()
             for key in [k for k in self._told if k[0] == session]:
                 del self._told[key]

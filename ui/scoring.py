@@ -83,7 +83,7 @@ def analyse(path: str, detectors: Sequence[str] | None, device: str = "auto", on
 def log_fault(fault: Exception) -> None:
     """Kind and place only: the message of an exception often holds the file's name, and no log may."""
     frame = traceback.extract_tb(fault.__traceback__)[-1]
-    log.error("analysis failed: %s in %s, line %d", type(fault).__name__, frame.filename, frame.lineno or 0)
+    log.error("failed: %s in %s, line %d", type(fault).__name__, frame.filename, frame.lineno or 0)
 
 
 class Run:

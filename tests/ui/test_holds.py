@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ui.holds import Holds, UploadWatch, private_folder
+from ui.holds import PREFIX, Holds, UploadWatch, private_folder
 
 
 @pytest.fixture
@@ -42,7 +42,8 @@ def test_second_upload_of_the_same_bytes_outlives_the_first_call(tmp_path, uploa
     assert not upload.exists()
 
 
-@pytest.mark.parametrize("sent", [None, {}, {"path": None}, {"path": "/etc/hostname"}, {"path": "missing.mp4"}])
+@pytest.mark.parametrize("sent", [None, {}, {"path": None}, {"path": "/etc/hostname"}, {"path": "missing.mp4"},
+                                  {"path": 3}, {"path": "a\0b"}, {"path": "a" * 9000}, "x", ["x"], 3])
 def test_what_is_no_upload_of_ours_is_not_claimed(tmp_path, sent):
     assert Holds(tmp_path).claim_upload("a", sent) is None
 
@@ -95,13 +96,49 @@ def test_the_server_tells_of_each_upload(tmp_path, upload):
 
 def test_folder_of_a_killed_process_is_swept(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    dead, other = tmp_path / "telltale-999999999-x", tmp_path / "telltale-notes"
-    dead.mkdir()
+    dead, other = tmp_path / f"{PREFIX}dead", tmp_path / "telltale-notes"
+    (dead / "uploads").mkdir(parents=True)
     other.mkdir()
     mine = private_folder()
     assert not dead.exists() and other.exists()
     private_folder()
-    assert (tmp_path / mine).exists(), "the folder of a living process stays"
+    assert (mine / "uploads").is_dir() and (mine / "work").is_dir(), "the folder of a living process stays"
+
+
+def test_a_link_in_place_of_a_folder_is_not_followed(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "letter.txt").write_text("x")
+    (tmp_path / f"{PREFIX}link").symlink_to(elsewhere)
+    private_folder()
+    assert (elsewhere / "letter.txt").exists()
+
+
+def test_a_sweep_takes_what_is_old_whoever_holds_it(tmp_path, upload):
+    gone = []
+    holds = Holds(tmp_path, on_delete=gone.append)
+    broken_off = tmp_path / "tmp_upload"  # no name, no claim: the connection was lost
+    broken_off.write_bytes(b"half a clip")
+    holds.claim("a", upload)
+    holds.sweep(kept_s=60)
+    assert upload.exists() and broken_off.exists() and gone == []
+    holds.sweep(kept_s=-1)
+    assert not upload.exists() and not upload.parent.exists() and not broken_off.exists()
+    assert set(gone) == {upload, broken_off}
+    holds.release("a")
+
+
+def test_one_chore_that_fails_leaves_the_others_and_no_name_in_the_log(tmp_path, caplog):
+    done = []
+
+    def fails() -> None:
+        raise PermissionError("my-secret.mp4")
+
+    holds = Holds(tmp_path)
+    holds.chores += [fails, lambda: done.append(1)]
+    holds.tidy()
+    assert done == [1] and "PermissionError" in caplog.text and "my-secret" not in caplog.text
 
 
 def test_what_was_made_from_a_file_goes_with_it(tmp_path):

@@ -9,11 +9,9 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
-from gradio.route_utils import delete_files_created_by_app
 
 import app
 from detectors import available
-from ui.holds import FilesIn
 
 needs_mcp = pytest.mark.skipif(find_spec("mcp") is None, reason="needs pip install -r requirements-mcp.txt")
 
@@ -80,7 +78,7 @@ def test_a_file_in_the_call_s_text_is_judged_and_does_not_stay(served, make_clip
     assert told["verdict"] == "CANNOT_EVALUATE" and "SILENT" in told["reasons"]
     left = [p for p in blocks.holds.folder.rglob("*") if p.is_file()]
     assert {p.relative_to(blocks.holds.folder).parts[0] for p in left} <= {"inline"}
-    delete_files_created_by_app(blocks, None)  # what Gradio runs every five minutes, for files of 25
+    blocks.holds.sweep(kept_s=-1)
     assert not [p for p in left if p.exists()]
 
 
@@ -89,13 +87,3 @@ def test_a_file_in_the_call_s_text_is_judged_and_does_not_stay(served, make_clip
 def test_a_tool_reads_no_file_of_the_server_and_no_address_beside_it(address, path):
     answer = asyncio.run(in_session(address, lambda session: session.call_tool("analyse", {"file": path})))
     assert answer.isError and "sha256" not in answer.content[0].text
-
-
-def test_files_in_a_folder_are_a_set_that_can_be_swept(tmp_path):
-    files = FilesIn(tmp_path)
-    assert list(files) == []
-    (tmp_path / "deep").mkdir()
-    (tmp_path / "deep" / "clip.mp4").write_bytes(b"x")
-    assert list(files) == [str(tmp_path / "deep" / "clip.mp4")]
-    files -= {str(tmp_path / "deep" / "clip.mp4")}
-    assert len(list(files)) == 1  # it is there until it is deleted
