@@ -2,6 +2,10 @@
 
 The numbers are those of the browser app: both call detectors.analyse. Exit status: 0 when every clip was
 answered, 3 when some could not be read, 2 for bad usage.
+
+Archives: --resume goes on after the lines that OUT.jsonl holds; --engine ray spreads the clips over a Ray cluster, the
+one that RAY_ADDRESS names, else one of --jobs workers here. Every CPU of it prepares clips; where it has GPUs, each
+scores the windows that the CPUs cut. All nodes must see clips and reports under the same paths.
 """
 
 from __future__ import annotations
@@ -9,8 +13,10 @@ from __future__ import annotations
 import argparse
 import glob
 import json
+import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -19,6 +25,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from detectors import BUILDERS, GUESTS, CheckpointError, analyse, available, choose, resolve_device
+from detectors.analysis import score_clip
+from detectors.remote import Scorer, score_remotely
 from explain.findings import explain_answer, pictures_of, to_overlay
 from explain.report import write_report
 from explain.video import annotate
@@ -46,9 +54,9 @@ def find_clips(arguments: Iterable[str]) -> list[Path]:
 
 
 def examine(path: Path, *, detectors: list[str], device: str, cards: dict[str, dict], probe: bool, explain: bool,
-            report: Path | None, video: bool) -> dict:
+            report: Path | None, video: bool, score: Callable[..., list] = score_clip) -> dict:
     """One clip's answer. Its report and its annotated video are written where they were asked for."""
-    answer = analyse(path, detectors, device, probe=probe)
+    answer = analyse(path, detectors, device, probe=probe, score=score)
     readable = "error" not in answer
     clip = prepare(path) if readable and (explain or video) else None  # analyse() has prepared it: it is kept
     explained = explain_answer(clip, answer, device=device) if explain and readable else []
@@ -59,14 +67,108 @@ def examine(path: Path, *, detectors: list[str], device: str, cards: dict[str, d
     return answer
 
 
-def answers(clips: list[Path], work: Callable[[Path], dict], jobs: int) -> Iterator[dict]:
-    """One answer per clip, in the order of the clips."""
+# ---- engines ----------------------------------------------------------------------------------------------------
+
+
+class NoCluster(RuntimeError):
+    """There is no Ray cluster that could do what was asked for."""
+
+
+def spread(engine: str, clips: Sequence[Path], work: Callable[..., dict], jobs: int, device: str) -> Iterator[dict]:
+    """One answer per clip, in the order of the clips. Raises: as start_ray."""
+    if engine == "local" or not clips:
+        return run_local(clips, work, min(jobs, max(len(clips), 1)))
+    scorers = start_ray(jobs, device)
+    # The CPU workers own no GPU: what no scorer does is done on their processors.
+    return run_ray(clips, partial(work, device="cpu"), scorers)
+
+
+def run_local(clips: Sequence[Path], work: Callable[..., dict], jobs: int) -> Iterator[dict]:
+    """From so many processes; from this one where that is 1."""
     if jobs == 1:
         yield from map(work, clips)
         return
     # spawn: forked children of a process that has used torch or CUDA cannot use them
     with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
         yield from pool.map(work, clips)
+
+
+def start_ray(jobs: int, device: str) -> list:
+    """Scorers of the cluster that is joined or started: one for each of its GPUs, none where there is none.
+
+    Raises: NoCluster without Ray, and where the device is cuda and the cluster has no GPU.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise NoCluster("--engine ray needs Ray: pip install -r requirements-ray.txt") from error
+
+    here = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": jobs, "include_dashboard": False}
+    ray.init(log_to_driver=False, **here)
+    gpus = 0 if device == "cpu" else int(ray.cluster_resources().get("GPU", 0))
+    if device == "cuda" and not gpus:
+        ray.shutdown()
+        raise NoCluster("there is no GPU in the Ray cluster; use --device cpu")
+    return [ray.remote(num_cpus=0, num_gpus=1)(Scorer).remote("cuda") for _ in range(gpus)]
+
+
+def run_ray(clips: Sequence[Path], work: Callable[..., dict], scorers: Sequence) -> Iterator[dict]:
+    """From the workers of the Ray cluster that start_ray found, which is left when all is done."""
+    import ray
+
+    try:
+        examine_there = ray.remote(num_cpus=1)(_examine_there)
+        shared = ray.put(work)
+        most = 4 * max(int(ray.cluster_resources().get("CPU", 1)), 1)  # clips under way: memory stays bounded
+        under_way: deque = deque()
+        for number, path in enumerate(clips):
+            scorer = scorers[number % len(scorers)] if scorers else None
+            under_way.append(examine_there.remote(shared, path.absolute(), scorer))
+            if len(under_way) == most:
+                yield ray.get(under_way.popleft())
+        while under_way:
+            yield ray.get(under_way.popleft())
+    finally:
+        ray.shutdown()
+
+
+def _examine_there(work: Callable[..., dict], path: Path, scorer) -> dict:
+    """In a worker, on one thread: the cluster's CPUs are shared out clip by clip."""
+    import cv2
+    import torch
+
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    # While the scorer works, Ray lends this worker's CPU to another clip.
+    return work(path) if scorer is None else work(path, score=partial(score_remotely, scorer=scorer))
+
+
+# ---- going on ---------------------------------------------------------------------------------------------------
+
+
+def read_answered(out: Path, clips: Sequence[Path], detectors: Iterable[str]) -> list[dict]:
+    """The lines of an earlier run, which are answers to the first of these clips; a last line that was cut off is taken
+    out of the file.
+
+    Raises: ValueError where they are answers to other clips, or by other detectors.
+    """
+    if not out.is_file():
+        return []
+    lines = []
+    with open(out, "r+b") as file:
+        for number, text in enumerate(iter(file.readline, b"")):
+            if not text.endswith(b"\n"):
+                file.truncate(file.tell() - len(text))
+                break
+            line = json.loads(text)
+            if number >= len(clips) or line["clip"] != clips[number].name:
+                raise ValueError(f"{out}, line {number + 1}, is about {line['clip']}, which is not the clip in this "
+                                 "place of the list; --resume needs the clips of the first run.")
+            if "error" not in line and line["detectors"].keys() != set(detectors):
+                raise ValueError(f"{out}, line {number + 1}, is by {', '.join(line['detectors'])}; --resume needs the "
+                                 "detectors of the first run.")
+            lines.append(line)
+    return lines
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -84,14 +186,20 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--video", action="store_true",
                         help="also write an annotated video beside each report (needs --report)")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="clips at the same time (default: 1)")
+    parser.add_argument("--engine", choices=["local", "ray"], default="local",
+                        help="ray: spread over the workers of a Ray cluster (needs requirements-ray.txt)")
+    parser.add_argument("--resume", action="store_true", help="go on after the lines that OUT.jsonl holds")
     args = parser.parse_args(argv)
     if args.jobs < 1:
         parser.error("--jobs takes 1 or more")
     if args.video and not args.report:
         parser.error("--video needs --report DIR, where the videos go")
+    if args.resume and not args.json:
+        parser.error("--resume needs --json OUT.jsonl, which holds the lines so far")
     try:
         chosen = choose(args.detectors)
-        resolve_device(args.device)
+        if args.engine == "local":
+            resolve_device(args.device)
     except (KeyError, ValueError) as error:
         parser.error(str(error.args[0]))
     clips = find_clips(args.clips)
@@ -100,12 +208,18 @@ def main(argv: list[str] | None = None) -> int:
     cards = available()
     for reference, problem in GUESTS.problems.items():
         print(f"scan.py: left out: {reference}: {problem}", file=sys.stderr)
+    try:
+        answered = read_answered(args.json, clips, chosen) if args.resume else []
+    except ValueError as error:
+        parser.error(str(error))
     # Worker processes find a detector from outside by its reference.
     chosen = [cards.get(name, {}).get("added", name) for name in chosen]
 
-    unread = 0
+    unread = sum("error" in line for line in answered)
+    todo = clips[len(answered):]
     try:
-        out = open(args.json, "w", encoding="utf-8") if args.json else sys.stdout  # noqa: SIM115 (may be stdout)
+        mode = "a" if args.resume else "w"
+        out = open(args.json, mode, encoding="utf-8") if args.json else sys.stdout  # noqa: SIM115 (may be stdout)
     except OSError as error:
         parser.error(f"{args.json} cannot be written: {error.strerror}")
     if args.report:
@@ -115,14 +229,17 @@ def main(argv: list[str] | None = None) -> int:
             parser.error(f"{args.report} cannot be written: {error.strerror}")
     try:
         work = partial(examine, detectors=chosen, device=args.device, cards=cards, probe=args.probe,
-                       explain=args.explain, report=args.report, video=args.video)
-        results = answers(clips, work, min(args.jobs, len(clips)))
-        for answer in tqdm(results, total=len(clips), unit="clip", disable=len(clips) == 1, file=sys.stderr):
+                       explain=args.explain, report=args.report and args.report.absolute(), video=args.video)
+        results = spread(args.engine, todo, work, args.jobs, args.device)
+        for answer in tqdm(results, total=len(clips), initial=len(answered), unit="clip", disable=len(clips) == 1,
+                           file=sys.stderr):
             unread += "error" in answer
             print(json.dumps(answer), file=out, flush=True)
     except CheckpointError as error:
         print(f"scan.py: {error}", file=sys.stderr)
         return 2
+    except NoCluster as error:
+        parser.error(str(error))
     finally:
         if args.json:
             out.close()

@@ -4,37 +4,27 @@
 
 Naive: moviepy decodes every frame and MTCNN (its defaults) looks for faces on every full frame. It takes minutes,
 so it is timed on the first --naive-seconds of the clip and scaled to the whole; its cost per frame is constant.
-Without --clip, a 720p clip is made from a demo clip.
+All three take turns, --repeats times, and `vs_naive` and `vs_decode` are medians of the ratios within a turn. Without
+--clip, a 720p clip is made from a demo clip.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
+
+from media import forget, prepare  # before torch loads: it says how torch's idle threads wait
+
+# isort: split
 
 import av
 import numpy as np
 
-from media import forget, prepare
-
-DEMO = Path(__file__).resolve().parent.parent / "assets" / "examples" / "unaltered_face_borrowed_voice.mp4"
-
-
-def make_720p(path: Path, seconds: float) -> None:
-    """The demo clip enlarged to 1280 x 720 and looped, H.264 with AAC at 25 fps."""
-    from moviepy import VideoFileClip, afx, vfx
-
-    with VideoFileClip(str(DEMO)) as clip:
-        long = clip.resized((1280, 720)).with_effects([vfx.Loop(duration=seconds)])
-        sound = clip.audio.with_effects([afx.AudioLoop(duration=seconds)])
-        long.with_audio(sound).write_videofile(str(path), fps=25, codec="libx264", audio_codec="aac", logger=None,
-                                               temp_audiofile_path=str(path.parent))
+from benchmarks.clips import make_720p
+from benchmarks.timing import median, ratio, take_turns
 
 
 def decode_bare(path: Path) -> int:
@@ -59,16 +49,6 @@ def prepare_naively(path: Path, seconds: float) -> int:
     return found
 
 
-def timed(work: Callable[[], object], repeats: int) -> float:
-    """Median seconds."""
-    spent = []
-    for _ in range(repeats):
-        begin = time.perf_counter()
-        work()
-        spent.append(time.perf_counter() - begin)
-    return statistics.median(spent)
-
-
 def prepare_afresh(path: Path) -> None:
     forget()
     prepare(path)
@@ -77,14 +57,16 @@ def prepare_afresh(path: Path) -> None:
 def measure(path: Path, repeats: int, naive_s: float) -> dict:
     forget()
     clip = prepare(path)  # also loads the models: the figures are those after the first run
-    decode = timed(lambda: decode_bare(path), repeats)
-    ours = timed(lambda: prepare_afresh(path), repeats)
     part_s = min(naive_s, clip.duration_s)
-    naive = timed(lambda: prepare_naively(path, part_s), 1) * clip.duration_s / part_s
+    times = take_turns({"decode": lambda: decode_bare(path), "prepare": lambda: prepare_afresh(path),
+                        "naive": lambda: prepare_naively(path, part_s)}, repeats)
+    times["naive"] = [spent * clip.duration_s / part_s for spent in times["naive"]]
+    seconds = median(times)
     return {
         "duration_s": round(clip.duration_s, 2), "width_px": clip.info.width_px, "height_px": clip.info.height_px,
-        "decode_s": round(decode, 3), "prepare_s": round(ours, 3), "naive_s": round(naive, 2),
-        "vs_naive": round(ours / naive, 4), "vs_decode": round(ours / decode, 2),
+        "decode_s": round(seconds["decode"], 3), "prepare_s": round(seconds["prepare"], 3),
+        "naive_s": round(seconds["naive"], 2), "vs_naive": round(ratio(times, "prepare", "naive"), 4),
+        "vs_decode": round(ratio(times, "prepare", "decode"), 2),
     }
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
+import torch
 
 import scan
 from detectors import analyse
+from detectors.remote import Scorer
+from tests.media.corpus import ffmpeg
 
 
 @pytest.fixture
@@ -66,6 +70,75 @@ def test_json_goes_to_a_file_and_two_jobs_keep_the_order(folder, capsys):
     assert [json.loads(line)["clip"] for line in out.read_text().splitlines()] == ["speech.ogg", "bars.mp4"]
 
 
+HOW = ("timings_s", "memory")  # of a line: what differs each time
+
+
+def answers_in(path) -> list[dict]:
+    return [{k: v for k, v in json.loads(line).items() if k not in HOW} for line in path.read_text().splitlines()]
+
+
+@pytest.mark.timeout(400)
+def test_a_ray_cluster_of_two_workers_gives_the_same_lines_with_and_without_a_scorer(folder, talking_clip, monkeypatch,
+                                                                                   capsys):
+    """The scorer is one on the processor; every other clip goes without it."""
+    import ray
+
+    start = scan.start_ray
+    monkeypatch.setattr(scan, "start_ray",
+                        lambda jobs, device: [*start(jobs, device), None, ray.remote(num_cpus=0)(Scorer).remote("cpu")])
+    ffmpeg("-t", "2", "-i", str(talking_clip), "-c", "copy", str(folder / "face.mp4"))
+    (folder / "cut.mp4").write_bytes(b"\0" * 100)
+    arguments = [str(folder), "--detectors", "ss_avd,mis_avoidd", "--device", "cpu", "--json"]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in the workers
+    try:
+        assert scan.main([*arguments, str(folder / "one.jsonl")]) == 3
+    finally:
+        torch.set_num_threads(threads)
+    assert scan.main([*arguments, str(folder / "ray.jsonl"), "--engine", "ray", "--jobs", "2"]) == 3
+    lines = answers_in(folder / "ray.jsonl")
+    assert [line["clip"] for line in lines] == ["bars.mp4", "cut.mp4", "speech.ogg", "face.mp4"]
+    assert lines == answers_in(folder / "one.jsonl")
+    assert lines[3]["detectors"]["ss_avd"]["video"] is not None  # by the scorer
+    assert not ray.is_initialized()
+
+
+def test_an_interrupted_run_goes_on_after_the_last_whole_line(folder, monkeypatch, capsys):
+    out, seen = folder / "out.jsonl", []
+
+    def examine(path, **options):
+        seen.append(path.name)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        return {"clip": path.name, "error": "unreadable"} if path.name == "a.mp4" else {
+            "clip": path.name, "detectors": dict.fromkeys(options["detectors"])}
+
+    monkeypatch.setattr(scan, "examine", examine)
+    for name in ("a.mp4", "b.mp4", "c.mp4"):
+        (folder / "deep" / name).touch()
+    run = [str(folder / "deep"), "--detectors", "ss_avd", "--json", str(out), "--resume"]
+    with pytest.raises(KeyboardInterrupt):
+        scan.main(run)
+    with open(out, "a", encoding="utf-8") as file:
+        file.write('{"clip": "b.mp4", "dete')  # as a killed process leaves it
+    assert scan.main(run) == 3  # a.mp4 could not be read, by the first run
+    assert [json.loads(line)["clip"] for line in out.read_text().splitlines()] == ["a.mp4", "b.mp4", "c.mp4",
+                                                                                  "speech.ogg"]
+    assert seen == ["a.mp4", "b.mp4", "b.mp4", "c.mp4", "speech.ogg"]
+    assert scan.main(run) == 3 and len(seen) == 5  # nothing is left to do
+    for changed, words in ((["--detectors", "mmms_ba"], "line 2, is by ss_avd"), ([str(folder)], "not the clip")):
+        with pytest.raises(SystemExit) as stop:
+            scan.main([*changed, *run] if changed[0] != "--detectors" else [*run, *changed])
+        assert stop.value.code == 2 and words in capsys.readouterr().err
+
+
+def test_without_ray_its_engine_says_what_to_install(folder, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(SystemExit) as stop:
+        scan.main([str(folder), "--engine", "ray"])
+    assert stop.value.code == 2 and "requirements-ray.txt" in capsys.readouterr().err
+
+
 def test_explanations_and_a_video_stand_beside_the_report(make_clip, tmp_path, capsys):
     clip = make_clip(np.full((25, 64, 96, 3), 90, np.uint8), None)
     assert scan.main([str(clip), "--detectors", "ss_avd", "--explain", "--video", "--report", str(tmp_path / "r")]) == 0
@@ -81,6 +154,7 @@ def test_explanations_and_a_video_stand_beside_the_report(make_clip, tmp_path, c
     (["x.mp4", "--detectors", "xception"], "there are: ss_avd"),
     (["x.mp4", "--jobs", "0"], "1 or more"),
     (["x.mp4", "--video"], "needs --report"),
+    (["x.mp4", "--resume"], "needs --json"),
     (["x.mp4", "--json", "/nowhere/out.jsonl"], "cannot be written"),
     (["{empty}"], "no video or sound file"),
 ])
