@@ -339,7 +339,8 @@ def make(material: dict[str, Path], out: Path) -> list[dict]:
             "title": title,
             "what": what,
             "duration_s": round(duration_s, 3),
-            "manipulated": {"video": [list(s) for s in video], "audio": [list(s) for s in audio]},
+            "manipulated": {"video": [list(s) for s in video], "audio": [list(s) for s in audio],
+                            "sync": [[0.0, round(whole_s, 3)]] if sources is talk else []},  # a borrowed voice
             "sources": [s.to_json() for s in sources],
             "licence": "; ".join(dict.fromkeys(s.licence for s in sources)) or "CC0",
             "sha256": hashlib.sha256((out / file).read_bytes()).hexdigest(),

@@ -198,7 +198,6 @@ def _answer(clip: PreparedClip, analyses: Sequence[Analysis]) -> dict:
              for name in ("video", "audio", "sync")}
     consensus = together(analyses)
     agree = sum(a.verdict == consensus.verdict for a in judged)
-    weights = {name: round(share, 4) for name, share in consensus.weights.items()}
     findings = list(dict.fromkeys([*clip.quality.findings, *(f for a in analyses for f in a.findings)]))
     return {
         "clip": Path(clip.info.path).name,
@@ -209,8 +208,7 @@ def _answer(clip: PreparedClip, analyses: Sequence[Analysis]) -> dict:
         "reasons": [str(r) for r in dict.fromkeys(f.reason for f in findings)],
         "findings": [f.to_json() for f in findings],
         "provisional": any(a.provisional for a in analyses),
-        "consensus": {**means, "agree": agree, "of": len(judged), "weights": {"score": weights},
-                      "fitted": consensus.fitted},
+        "consensus": {**means, "agree": agree, "of": len(judged), **consensus.to_json()},
         "detectors": {a.detector: a.to_json() for a in analyses},
         "media": _media_json(clip),
         "memory": {a.detector: a.memory.to_json() for a in analyses if a.memory is not None},

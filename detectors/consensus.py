@@ -18,7 +18,6 @@ import json
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from detectors.checkpoint import CHECKPOINTS, read_card
@@ -51,25 +50,33 @@ class Consensus:
     score: float | None
     verdict: Verdict
     weights: dict[str, float]  # share of each, which add up to 1
-    fitted: bool  # by development folds; else all count alike
+    fit: Fit | None  # None: all count alike
+
+    def to_json(self) -> dict:
+        """What the answer says of it beside score and verdict."""
+        told = {"weights": {"score": {name: round(share, 4) for name, share in self.weights.items()}},
+                "fitted": self.fit is not None}
+        if self.fit is not None:
+            told["thresholds"] = {"manipulated": self.fit.manipulated, "suspicious": self.fit.suspicious}
+        return told
 
 
 def agree(scores: Mapping[str, float | None], verdicts: Mapping[str, Verdict], folder: Path = CHECKPOINTS) -> Consensus:
     """Of detectors by id: clip scores (None: it abstained) and verdicts. folder: of their checkpoints."""
     judged = {name: score for name, score in scores.items() if score is not None}
     if not judged:
-        return Consensus(None, Verdict.CANNOT_EVALUATE, {}, False)
+        return Consensus(None, Verdict.CANNOT_EVALUATE, {}, None)
     fit = fit_for(judged, folder)
     if fit is None:
         mean = sum(judged.values()) / len(judged)
         return Consensus(mean, majority([verdicts[name] for name in judged]),
-                         dict.fromkeys(judged, 1 / len(judged)), False)
+                         dict.fromkeys(judged, 1 / len(judged)), None)
     score, total = fit.score(judged), sum(fit.weights.values())
     alarmed = sum(SEVERITY.index(verdicts[name]) > 0 for name in judged)
     verdict = decide(score, fit)
     if verdict == Verdict.MANIPULATED and alarmed < 2:
         verdict = Verdict.SUSPICIOUS
-    return Consensus(score, verdict, {name: fit.weights.get(name, 0.0) / total for name in judged}, True)
+    return Consensus(score, verdict, {name: fit.weights.get(name, 0.0) / total for name in judged}, fit)
 
 
 def decide(score: float | None, thresholds: Thresholds | Fit) -> Verdict:
@@ -99,23 +106,13 @@ def fit_for(names: Collection[str], folder: Path = CHECKPOINTS) -> Fit | None:
     path = folder / FITS
     if not path.is_file():
         return None
-    card = _read(path, path.stat().st_mtime_ns)
+    card = json.loads(path.read_text(encoding="utf-8"))
     heard = sorted(set(names) - set(card["left_out"]))
     checkpoints = {name: folder / f"{name}.safetensors" for name in heard}
-    known = all(at.is_file() and card["weights"].get(name) == _weights_of(at, at.stat().st_mtime_ns)
+    known = all(at.is_file() and card["weights"].get(name) == read_card(at).get("weights", "none")
                 for name, at in checkpoints.items())
     fit = card["fits"].get("+".join(heard)) if known else None
     return None if fit is None else Fit(**fit)
-
-
-@lru_cache(maxsize=2)
-def _read(path: Path, changed_ns: int) -> dict:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-@lru_cache(maxsize=16)
-def _weights_of(path: Path, changed_ns: int) -> str:
-    return read_card(path).get("weights", "none")
 
 
 def together(analyses: Sequence[Analysis]) -> Consensus:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from detectors.consensus import SEVERITY
+from explain import words
+
 MODALITIES = ("video", "audio", "sync")
 
 Window = tuple[float, float, float]  # start_s, end_s, score
@@ -11,8 +16,43 @@ def detector_name(detector: str, cards: dict[str, dict]) -> str:
     return str(cards.get(detector, {}).get("name") or detector)
 
 
+def listed(names: Sequence[str]) -> str:
+    """ "A", "A and B", "A, B and C" """
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def verdict_words(answer: dict) -> tuple[str, str]:
+    """The verdict, and what it means. Nobody is told that no signs were found where a detector found some."""
+    alarmed = [d for d in answer["detectors"].values() if d.get("verdict") in ("SUSPICIOUS", "MANIPULATED")]
+    return words.DISPUTED if answer["verdict"] == "NO_SIGNS" and alarmed else words.VERDICTS[answer["verdict"]]
+
+
+def more_alarmed(answer: dict, cards: dict[str, dict]) -> list[str]:
+    """Sentences that name who finds more than the verdict says, the strongest signs first."""
+    said = []
+    for verdict in reversed(SEVERITY):
+        if verdict == answer["verdict"] or answer["verdict"] not in SEVERITY:
+            break
+        names = [detector_name(d, cards) for d, own in answer["detectors"].items() if own.get("verdict") == verdict]
+        if names:
+            told = words.MORE_ALARMED[len(names) > 1]
+            said.append(told.format(names=listed(names), signs=words.VERDICTS[verdict][0].lower()))
+    return said
+
+
+def agreement_words(answer: dict) -> str:
+    """How many detectors agree with the verdict, and how it comes about; "" for one alone."""
+    consensus = answer.get("consensus") or {}
+    if consensus.get("of", 0) < 2:
+        return ""
+    return f"{words.AGREEMENT.format(**consensus)} {words.RULE[bool(consensus.get('fitted'))]}"
+
+
 def thresholds(answer: dict) -> dict | None:
     """The operating points behind the whole verdict; None where the detectors' own points differ."""
+    consensus = answer.get("consensus") or {}
+    if consensus.get("fitted"):
+        return consensus.get("thresholds")
     points = [p for d in answer.get("detectors", {}).values() if (p := d.get("thresholds"))]
     same = all(p[k] == points[0][k] for p in points for k in ("manipulated", "suspicious"))
     return points[0] if points and same else None

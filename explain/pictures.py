@@ -56,6 +56,7 @@ class Picture:
     name: str = ""  # faces | lips | spectrogram | regions | bands | mouth
     axis: tuple[TimeSpan, ...] = ()  # where time runs in it, from left to right; empty where it does not
     detector: str = ""  # id of the detector that it explains
+    finding: str = ""  # the one sentence of it that is about this clip
 
 
 def draw(clip: PreparedClip, explanation: Explanation, method: str) -> list[Picture]:
@@ -188,8 +189,8 @@ class _Drawing:
         frames[0].save(held, format="WEBP", save_all=True, append_images=frames[1:], loop=0, quality=LOOP_QUALITY,
                        duration=round(1000 / LOOP_HZ))
         what = words.MOUTH_LOOP.format(start=f"{begin_s:.1f}", end=f"{end_s:.1f}", map=self._name)
-        return Picture(held.getvalue(), "image/webp", *self._told(what, self._finding(group)), "mouth",
-                       detector=self.told.detector)
+        return Picture(held.getvalue(), "image/webp", name="mouth", detector=self.told.detector,
+                       **self._told(what, self._finding(group)))
 
     def _strongest_stretch(self, group: str) -> tuple[float, float]:
         """At most LOOP_S inside one run, where the map has most evidence in the picture."""
@@ -316,12 +317,13 @@ class _Drawing:
     def _finding(self, group: str) -> str:
         return tell_group(self.found, group, self.told.start_s, self.told.share)
 
-    def _told(self, what: str, finding: str) -> tuple[str, str]:
-        """Alternative text and caption."""
+    def _told(self, what: str, finding: str) -> dict[str, str]:
+        """A Picture's words."""
         outcome = words.NOT_TESTED if self.test is None else self.test.sentence
         colours = words.COLOURS_GREYED if self.failed else words.COLOURS_MEAN
         reading = f"{colours}; {words.READING[is_readable(self.found)]}."
-        return f"{what} {finding} {outcome}", f"{what} {reading} {finding} {outcome}"
+        return {"alt": f"{what} {finding} {outcome}", "caption": f"{what} {reading} {finding} {outcome}",
+                "finding": finding}
 
     def _finish(self, sheet: Sheet, name: str, what: str, group: str, with_map: list[int], *, finding: str = "",
                 **facts: object) -> Picture:
@@ -334,7 +336,7 @@ class _Drawing:
         sheet.legend(self.colours, low, high)
         what = what.format(start=f"{self.runs_s[0][0]:.1f}", end=f"{self.runs_s[-1][1]:.1f}", map=self._name, **facts)
         told = self._told(what, finding or self._finding(group))
-        return Picture(sheet.png(), "image/png", *told, name, sheet.axis, self.told.detector)
+        return Picture(sheet.png(), "image/png", name=name, axis=sheet.axis, detector=self.told.detector, **told)
 
 
 def _signed(value: float) -> str:

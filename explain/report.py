@@ -19,16 +19,19 @@ from explain import words
 from explain.answer import (
     MODALITIES,
     Window,
+    agreement_words,
     detector_name,
     gaps,
     judged_windows,
     lanes,
     marked,
     modality_scores,
+    more_alarmed,
     segments,
     several_faces,
     thresholds,
     unbroken,
+    verdict_words,
     was_lowered,
 )
 from explain.pictures import Picture
@@ -60,7 +63,7 @@ def report_html(answer: dict, cards: dict[str, dict], *, pictures: Sequence[Pict
     Raises: ValueError for a picture that is neither PNG nor JPEG.
     """
     sections = (
-        _verdict(answer),
+        _verdict(answer, cards),
         _parts(answer),
         _detectors(answer, cards),
         _timelines(answer, cards),
@@ -124,26 +127,26 @@ def escape(text: object) -> str:
 # ---- the answer -----------------------------------------------------------------------------------------------
 
 
-def _verdict(answer: dict) -> str:
-    heading, meaning = words.VERDICTS[answer["verdict"]]
+def _verdict(answer: dict, cards: dict[str, dict]) -> str:
+    heading, meaning = verdict_words(answer)
     lowered = was_lowered(answer)
     parts = [f'<p class="answer">{escape(heading)}</p>']
     if answer.get("provisional") and not answer.get("error"):
-        parts.append(f'<p class="notice"><strong>{escape(words.PROVISIONAL)}</strong></p>')
+        badge = f"<strong>{escape(words.PROVISIONAL_BADGE)}.</strong>"
+        parts.append(f'<p class="notice">{badge} {escape(words.PROVISIONAL)}</p>')
     parts.append(f"<p>{escape(answer.get('error') or (words.LOWERED if lowered else meaning))}</p>")
-    parts.append(_lowered(answer["probe"]) if lowered else _probability(answer))
+    parts.append(_lowered(answer["probe"]) if lowered else _probability(answer, cards))
     limits = "".join(f"<li>{escape(line)}</li>" for line in words.MEANS_NOT)
     parts.append(f"<h3>{escape(words.MEANS_NOT_HEADING)}</h3><ul>{limits}</ul>")
     return _section(words.VERDICT, "".join(parts))
 
 
-def _probability(answer: dict) -> str:
+def _probability(answer: dict, cards: dict[str, dict]) -> str:
     score = answer.get("score")
     if score is None:
         return f"<p>{escape(words.NO_PROBABILITY)}</p>"
     told = words.PROBABILITY.format(percent=_percent(score), words=_probability_words(score))
-    consensus = answer.get("consensus") or {}
-    agreement = words.AGREEMENT.format(**consensus) if consensus.get("of", 0) > 1 else ""
+    agreement = " ".join([agreement_words(answer), *more_alarmed(answer, cards)])
     held = f"<p>{escape(answer['probe']['summary'])}</p>" if answer.get("probe") else ""
     return f"<p><strong>{escape(told)}</strong> {escape(agreement)}</p>{_band(score, thresholds(answer))}{held}"
 

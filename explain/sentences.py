@@ -24,7 +24,7 @@ def tell_share(share: Share) -> str:
     """One sentence on the modalities."""
     for_fake = {part: v for part, v in share.values.items() if v > 0}
     if sum(for_fake.values()) < SLIGHT:
-        return "No modality by itself raises the score above that of its replacement."
+        return "No part by itself raises the score above that of its replacement."
     part = max(for_fake, key=for_fake.get)
     told = f"{PART_WORDS[part].capitalize()} speaks most for manipulation ({share.values[part]:+.2f} in log-odds)"
     others = [f"{PART_WORDS[p]} {v:+.2f}" for p, v in share.values.items() if p != part]

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import ExitStack, closing
 from fractions import Fraction
 from pathlib import Path
 
@@ -26,17 +26,14 @@ from explain.fields import on_face, scaled, values_at
 from explain.footer import ORANGE, Footer, letter_px, paste, words_image
 from explain.sheet import BELIEVED
 from explain.target import Cancelled
-from media import GRID_HZ, FaceTrack, PreparedClip
-from media.container import audio_stream, open_container, video_stream
-from media.crops import Picture, alignment
+from media import GRID_HZ, FaceTrack, PreparedClip, replay
+from media.crops import alignment
 
 HIGH_PX = 720  # at most
 CARD_PX = (854, 200)  # of a clip without a picture
 LEAST_HZ, MOST_HZ = 10.0, 30.0
-MOST_ERRORS = 64  # broken packets
 SHADE_PX = 112
 SOUND_HZ, SOUND_RATE = 48_000, 160_000  # bits per second
-JUMP_S = 0.06  # a smaller disagreement of timestamps and samples is no gap
 
 
 def annotate(path: str | Path, clip: PreparedClip, answer: dict, out: str | Path,
@@ -146,14 +143,10 @@ class _Shade:
 
 
 class _Frames:
-    """The frames of a file, on the clip's clock."""
+    """The pictures of a file, on the clip's clock."""
 
     def __init__(self, path: str | Path, stack: ExitStack) -> None:
-        container = stack.enter_context(open_container(path))
-        stream = video_stream(container)
-        stream.thread_type = "AUTO"
-        self._aspect = float(stream.sample_aspect_ratio or 1)
-        self._frames = _decoded(container, stream, _zero_s(container))
+        self._frames = stack.enter_context(closing(replay.pictures(path)))
         self._held = self._next = next(self._frames, None)
         self._drawn: np.ndarray | None = None
 
@@ -162,75 +155,31 @@ class _Frames:
         while self._next is not None and self._next[0] <= time_s + 1e-6:
             self._held, self._next, self._drawn = self._next, next(self._frames, None), None
         if self._drawn is None:
-            picture = Picture.of(self._held[1], self._aspect)
+            picture = self._held[1]
             width, height = picture.size_px
             self._drawn, _ = picture.reduced(max(round(max(width, height) * min(HIGH_PX / height, 1.0)), 1))
         return self._drawn
 
 
-def _decoded(container: av.container.InputContainer, stream: av.stream.Stream, zero_s: float) -> Iterator:
-    """(seconds, frame) of a stream; broken packets are left out."""
-    packets, errors = container.demux(stream), 0
-    while errors <= MOST_ERRORS:
-        try:
-            packet = next(packets, None)
-            frames = [] if packet is None else packet.decode()
-        except av.error.EOFError:
-            return
-        except (av.FFmpegError, ValueError):
-            errors += 1
-            continue
-        if packet is None:
-            return
-        yield from ((frame.time - zero_s, frame) for frame in frames if frame.time is not None)
-
-
-def _zero_s(container: av.container.InputContainer) -> float:
-    """The clip's time 0 on the file's clock, as prepare() sets it."""
-    streams = [s for s in (video_stream(container), audio_stream(container)) if s is not None]
-    return min((float(s.start_time * s.time_base) for s in streams if s.start_time is not None), default=0.0)
-
-
 def _copy_sound(path: str | Path, out: Path, should_stop: Callable[[], bool]) -> Path | None:
     """The sound as AAC that begins at the clip's time 0, gaps as silence. None where the file has none."""
-    with open_container(path) as container, av.open(str(out), "w") as made:
-        stream = audio_stream(container)
-        if stream is None:
-            return None
-        layout = "mono" if stream.codec_context.channels == 1 else "stereo"
-        coded = made.add_stream("aac", rate=SOUND_HZ, layout=layout)
-        coded.bit_rate = SOUND_RATE
-        resampler = av.AudioResampler("fltp", layout, SOUND_HZ, frame_size=coded.codec_context.frame_size or 1024)
-        written = 0
-
-        def write(frame: av.AudioFrame | None) -> None:
-            nonlocal written
-            for piece in resampler.resample(frame):
-                piece.pts, piece.time_base = written, Fraction(1, SOUND_HZ)
-                written += piece.samples
-                made.mux(coded.encode(piece))
-
-        taken_s = 0.0  # that the sound handed over lasts
-        for time_s, frame in _decoded(container, stream, _zero_s(container)):
+    with closing(replay.sound(path, SOUND_HZ)) as pieces, av.open(str(out), "w") as made:
+        coded, written = None, 0
+        for piece in pieces:
             if should_stop():
                 raise Cancelled
-            if time_s - taken_s > JUMP_S:
-                write(_silence(frame, time_s - taken_s))
-                taken_s = time_s
-            taken_s += frame.samples / frame.sample_rate
-            frame.pts = None
-            write(frame)
-        write(None)
+            layout = "mono" if len(piece) == 1 else "stereo"
+            if coded is None:
+                coded = made.add_stream("aac", rate=SOUND_HZ, layout=layout)
+                coded.bit_rate = SOUND_RATE
+            frame = av.AudioFrame.from_ndarray(piece, "fltp", layout)
+            frame.sample_rate, frame.pts, frame.time_base = SOUND_HZ, written, Fraction(1, SOUND_HZ)
+            written += piece.shape[1]
+            made.mux(coded.encode(frame))
+        if coded is None:
+            return None
         made.mux(coded.encode(None))
     return out
-
-
-def _silence(like: av.AudioFrame, length_s: float) -> av.AudioFrame:
-    samples = np.zeros_like(like.to_ndarray()[:, :1])
-    count = max(round(length_s * like.sample_rate), 1) * (1 if like.format.is_planar else like.layout.nb_channels)
-    frame = av.AudioFrame.from_ndarray(np.repeat(samples, count, axis=1), like.format.name, like.layout.name)
-    frame.sample_rate = like.sample_rate
-    return frame
 
 
 def _shown_method(told: Explanation) -> str | None:

@@ -6,8 +6,8 @@ from __future__ import annotations
 VERDICTS = {
     "MANIPULATED": (
         "Strong signs of manipulation",
-        "The chosen detectors find what they know from manipulated clips. Look at the marked spans yourself "
-        "before you rely on this.",
+        "Taken together, the chosen detectors find what they know from manipulated clips. Look at the marked spans "
+        "yourself before you rely on this.",
     ),
     "SUSPICIOUS": (
         "Some signs of manipulation",
@@ -24,6 +24,11 @@ VERDICTS = {
         "There is no overall score, and so no verdict. The reasons stand below.",
     ),
 }
+DISPUTED = (  # in the place of NO_SIGNS, where a detector finds some
+    "No agreed signs of manipulation",
+    "A part of the detectors finds signs that the others do not, so the clip as a whole is not called suspicious. This "
+    "is no proof that it is genuine: look at the marked spans yourself.",
+)
 PROBABILITY_WORDS = (  # below this probability, these words
     (0.1, "very low"),
     (0.3, "low"),
@@ -35,12 +40,16 @@ PROBABILITY_WORDS = (  # below this probability, these words
 )
 BAND_LABELS = ("no signs", "some signs", "strong signs")
 MODALITIES = {"video": "Picture", "audio": "Sound", "sync": "Lip-sync"}
-AGREEMENT = (
-    "{agree} of {of} detectors give exactly this answer; where they differ, the verdict is the one in the middle."
-)
+AGREEMENT = "{agree} of {of} detectors give exactly this verdict."
+RULE = {  # by whether their weights were fitted
+    False: "Where they differ it is the middle one, or the milder of the two in the middle.",
+    True: "It follows from all their scores together; strong signs need a second detector that sees some.",
+}
+MORE_ALARMED = {False: "By itself, {names} finds {signs}.", True: "By themselves, {names} find {signs}."}
+PROVISIONAL_BADGE = "Demonstration weights"
 PROVISIONAL = (
-    "Demonstration weights. They were trained on little data: on people that they had not seen they were often "
-    "wrong. A demonstration, not evidence."
+    "They were trained on little data: on people that they had not seen they were often wrong. A demonstration, not "
+    "evidence."
 )
 NOT_JUDGED = "not judged"
 NOT_JUDGED_NO_HEAD = {

@@ -4,14 +4,13 @@ result objects. No HTML here."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 
 from detectors.segments import STEP_S, score_curve
-from explain.answer import MODALITIES, detector_name, judged_windows, several_faces
+from explain.answer import MODALITIES, detector_name, judged_windows, listed, several_faces
 from ui import texts
 
 HEADS = ("score", *MODALITIES)
@@ -287,31 +286,36 @@ def number(count: int) -> str:
     return NUMBERS[count] if count < len(NUMBERS) else str(count)
 
 
-def listed(names: Sequence[str]) -> str:
-    """ "A", "A and B", "A, B and C" """
-    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
-
-
 # ---- consensus --------------------------------------------------------------------------------------------------
 
 
-def carried_weights(result: dict) -> dict | None:
-    """The weights that the result itself names: detector -> weight, or head -> detector -> weight."""
-    return (result.get("consensus") or {}).get("weights", result.get("weights")) or None
+FITTED = "by a fit on clips that none of them learnt from: {shares}"
 
 
 def weights(result: dict, head: str) -> dict[str, float]:
     """Share of each detector in the consensus of a head ("score", "video", ...). Only who has a score counts; equal
-    shares unless the result carries weights."""
-    answers = result.get("detectors") or {}
-    scored = [d for d, answer in answers.items() if answer.get(head) is not None]
-    carried = carried_weights(result) or {}
-    carried = carried[head] if isinstance(carried.get(head), dict) else carried
-    given = {d: float(w) for d in scored if isinstance(w := carried.get(d), (int, float)) and w >= 0}
-    total = sum(given.values())
-    if total > 0:
-        return {d: given.get(d, 0.0) / total for d in scored}
-    return {d: 1 / len(scored) for d in scored}
+    shares unless the result carries weights of this head."""
+    scored = [d for d, answer in (result.get("detectors") or {}).items() if answer.get(head) is not None]
+    carried = ((result.get("consensus") or {}).get("weights") or {}).get(head) or {}
+    total = sum(carried.get(d, 0.0) for d in scored)
+    return {d: carried.get(d, 0.0) / total if total > 0 else 1 / len(scored) for d in scored}
+
+
+def weights_words(result: dict, head: str, cards: dict[str, dict]) -> str:
+    """Whose scores the consensus of a head is made of, and how much each counts; "" where nobody has one."""
+    shares = weights(result, head)
+    if len(shares) < 2:
+        return "".join(f"{detector_name(d, cards)} alone" for d in shares)
+    told = [f"{share * 100:.0f} %" for share in shares.values()]
+    each = listed([f"{detector_name(d, cards)} {percent}" for d, percent in zip(shares, told)])
+    if head == "score" and result["consensus"].get("fitted"):
+        return FITTED.format(shares=each)
+    if len({*told}) > 1:
+        return each
+    everybody = len(shares) == len(result["detectors"])
+    who = ("both" if len(shares) == 2 else f"all {number(len(shares))}") if everybody else (
+        f"the {number(len(shares))} that judge it")
+    return f"mean of {who}, {told[0]} each"
 
 
 # ---- two clips --------------------------------------------------------------------------------------------------

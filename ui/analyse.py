@@ -269,6 +269,7 @@ def analyse_panel(cards: dict[str, dict], holds: Holds, histories: batch.Histori
     stop.click(halt, ticket, [status, *buttons], **LIGHT)
     probing.connect(runs, ticket, cards, [verdict, answers, download, comparison], probed, INFERENCE, LIGHT)
     why.connect(runs, ticket, cards, INFERENCE, LIGHT)
+    holds.chores.append(why.kept.forget_old)
     picker.pick(pick, None, [video, audio, tabs, kind, status], js=SHOW_INPUT, **LIGHT)
     video_tab.select(lambda: "video", None, kind, **LIGHT)
     audio_tab.select(lambda: "audio", None, kind, **LIGHT)
@@ -310,6 +311,7 @@ def _answer(result: dict, cards: dict[str, dict], path: str, device: str, plante
 
 def _figure_words(result: dict, cards: dict[str, dict]) -> str:
     return (
+        f'<p class="tt-hint">{escape(texts.FIGURE_HINT)}</p>'
         f'<details class="tt-took"><summary>{escape(texts.FIGURE_WORDS)}</summary>'
         f'<p class="tt-small">{escape(figure_alt(result, cards))}</p></details>'
     )

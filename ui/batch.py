@@ -1,6 +1,7 @@
 """Many clips: several files, judged one after the other, in a table; beside them what else this session was answered.
 
-Answers are kept in memory, nowhere else, and go when the page is closed. A clip goes as soon as it is judged.
+Answers are kept in memory, nowhere else, and go when the page is closed or has been idle for half an hour. A clip goes
+as soon as it is judged.
 """
 
 from __future__ import annotations
@@ -8,16 +9,17 @@ from __future__ import annotations
 import base64
 import csv
 import io
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import gradio as gr
 
-from explain.answer import detector_name, segments, several_faces, strongest_modality
+from explain.answer import detector_name, segments, several_faces, strongest_modality, verdict_words
 from explain.report import report_html, report_name
 from ui import details, progress, texts
-from ui.holds import Holds
+from ui.holds import KEPT_S, Holds
 from ui.markup import clock, escape, table
 from ui.result import part_name
 from ui.scoring import Run
@@ -30,8 +32,8 @@ LONGEST_FILTER = 100  # characters
 TAB = "Many clips"
 FILES_LABEL = "Clips of people talking, video or sound"
 LIMITS = (
-    f"Up to {MOST_CLIPS} files at once. Each is deleted as soon as it is judged. For more, and over night, there is "
-    "the command line: scan.py."
+    f"Up to {MOST_CLIPS} files at once. Each is deleted as soon as it is judged. For whole folders there is the "
+    "command line, scan.py."
 )
 START, STOP, FORGET = "Analyse all", "Stop", "Forget these answers"
 NO_CLIPS = "Choose clips first: drop files above."
@@ -43,15 +45,18 @@ FORGOTTEN = "The answers are forgotten."
 FILTER_LABEL = "Show only names, states and reasons with"
 VERDICT_LABEL = "Show only the answer"
 ALL = "all"
-CAPTION = "Answers of this session, {shown} of {of} shown. They go when you close the page."
+CAPTION = (
+    "Answers of this session, {shown} of {of} shown. They go when you close the page, or half an hour after you last "
+    "used it."
+)
 CAPTION_SPANS = "Spans that a detector marks as manipulated"
-EMPTY = "No answers yet. Each clip that you have judged here or under Analyse will stand here."
+EMPTY = f"No answers yet. Each clip that is judged here or under {texts.TAB_ANALYSE} will stand here."
 NO_MATCH = "No answer fits what you asked to see."
 STATES = {
     "working": "being judged", "waiting": "waiting", "done": "judged", "unreadable": "could not be read",
-    "failed": "Telltale failed", "gone": "no longer here", "stopped": "stopped",
+    "failed": "Telltale failed: try it once more", "gone": "deleted meanwhile: choose it again", "stopped": "stopped",
 }
-COLUMNS = {"clip": "Clip", "state": "State", "verdict": "Answer", "score": "Score", "strongest": "Strongest part",
+COLUMNS = {"clip": "Clip", "state": "State", "verdict": "Answer", "score": "Score", "strongest": "Highest part",
            "reasons": "Reasons"}
 SORT = "Sort by {column}"
 OPEN, OPEN_LABEL, OPEN_HEADER = "Open", "Open the answer to {name}", "Details"
@@ -203,12 +208,14 @@ class History:
 
 
 class Histories:
-    """The history of each session that is open."""
+    """The history of each session that is open and in use."""
 
     def __init__(self) -> None:
         self._of: dict[str, History] = {}
+        self._used: dict[str, float] = {}  # when a session last did something
 
     def of(self, session: str) -> History:
+        self._used[session] = time.monotonic()
         return self._of.setdefault(session, History())
 
     def record(self, session: str, answer: dict) -> None:
@@ -222,7 +229,17 @@ class Histories:
             history.add(str(answer.get("clip") or "?"), answer=answer)
 
     def drop(self, session: str) -> History:
+        self._used.pop(session, None)
         return self._of.pop(session, History())
+
+    def drop_idle(self, kept_s: float = KEPT_S) -> None:
+        """Forgets the sessions that have done nothing for so long, unless one still waits for answers."""
+        now = time.monotonic()
+        for session, history in list(self._of.items()):
+            if any(e.state in ("waiting", "working") for e in history.entries):
+                self._used[session] = now
+            elif now - self._used.get(session, now) > kept_s:
+                self.drop(session)
 
 
 def _close(entry: Entry, answer: dict) -> None:
@@ -285,7 +302,7 @@ def _row(entry: Entry) -> str:
     state = STATES[entry.state] + (f": {entry.stage}" if entry.stage else "")
     cells = {
         "state": escape(state),
-        "verdict": escape(texts.VERDICTS[entry.verdict][0]) if judged else "",
+        "verdict": escape(verdict_words(entry.answer)[0]) if judged else "",
         "score": f"{score:.2f}" if score is not None else "",
         "strongest": escape(_strongest_words(entry)),
         "reasons": " ".join(f"<code>{escape(r)}</code>" for r in entry.reasons),

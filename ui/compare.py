@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import gradio as gr
 
-from explain.answer import MODALITIES, detector_name, several_faces
+from explain.answer import MODALITIES, detector_name, several_faces, verdict_words
+from explain.words import RULE
 from ui import agreement, progress, quality, texts, timeline
 from ui.agreement import HEAD_NAMES, HEADS, Pair, Stance
 from ui.holds import Holds
@@ -45,12 +46,10 @@ MARKS = "marks {spans}"
 MORE = "and {count} more"
 MOST_SPANS = 3  # in one cell of the table
 PREPARED = "{total} s in all; {prepare} s of it for reading the clip, once for all"
-EQUAL_WEIGHTS = "equal"
-CARRIED_WEIGHTS = "as the result carries them"
 AFTER_PROBE = "Verdicts are those that the robustness probe left."
 CONSENSUS_RULE = (
-    "Each score of “{together}” is the mean over the detectors that judge the part, with {weights} weights. Its "
-    "verdict is the middle one by severity, the milder of an even split: one alarm alone accuses nobody."
+    "“{together}”: under each score stands whose scores it is made of, and how much each counts. Its verdict: {rule} "
+    "One alarm among several accuses nobody."
 )
 
 LINES_HEADING = "All detectors under one axis"
@@ -68,7 +67,7 @@ MATRIX_NOTE = (
     "same clips can also be wrong together."
 )
 SAME_VERDICT = {True: "same verdict", False: "different verdicts", None: "a verdict is missing"}
-NO_CORRELATION = "cannot be told: too short, or a level score"
+NO_CORRELATION = "cannot be told: too short, or a score that never moves"
 NOTHING_SHARED = "no part that both judge"
 
 CLIPS_HEADING = "Two clips, one detector"
@@ -76,11 +75,11 @@ CLIPS_HINT = (
     "Compare what may be the original with what may be an edit of it. Both are judged alike, on their own: a higher "
     "score says that more signs were found, not that one was made from the other."
 )
-FIRST_LABEL = "First clip (empty: the one chosen for Analyse)"
+FIRST_LABEL = f"First clip (empty: the one chosen under {texts.TAB_ANALYSE})"
 SECOND_LABEL = "Second clip"
 DETECTOR_LABEL = "Judged by"
 START = "Compare the two clips"
-NO_FIRST = "Choose the first clip, here or for Analyse."
+NO_FIRST = f"Choose the first clip, here or under {texts.TAB_ANALYSE}."
 NO_SECOND = "Choose the second clip."
 ORDER = ("First clip", "Second clip")
 CLIPS_CAPTION = "The two files and their scores by {detector}, 0 to 1 (1 = manipulated)."
@@ -118,17 +117,16 @@ def scores_html(result: dict, cards: dict[str, dict]) -> str:
     answers = result["detectors"]
     together = {"score": result.get("score"), **(result.get("consensus") or {})}
     rows = [(ROWS["verdict"], *(_verdict_cell(a.get("verdict")) for a in answers.values()),
-             _verdict_cell(result.get("verdict")))]
+             escape(verdict_words(result)[0]))]
     for head in HEADS:
+        made = agreement.weights_words(result, head, cards) if len(answers) > 1 else ""
         rows.append((escape(HEAD_NAMES[head]), *(_score_cell(a, head) for a in answers.values()),
-                     _number_cell(together.get(head))))
+                     _with(_number_cell(together.get(head)), made)))
     if any(a.get("offset_s") is not None for a in answers.values()):
         rows.append((ROWS["offset"], *(_offset_cell(a.get("offset_s")) for a in answers.values()), ""))
     if len(answers) > 1:
         shares = agreement.weights(result, "score")
-        carried = agreement.carried_weights(result) is not None
-        rows.append((ROWS["weight"], *(_share_cell(shares.get(d)) for d in answers),
-                     CARRIED_WEIGHTS if carried else EQUAL_WEIGHTS))
+        rows.append((ROWS["weight"], *(_share_cell(shares.get(d)) for d in answers), ""))
     rows.append((ROWS["time"], *(_seconds_cell((result.get("timings_s") or {}).get(d)) for d in answers),
                  _total_cell(result.get("timings_s") or {})))
     memory = result.get("memory") or {}
@@ -140,13 +138,17 @@ def scores_html(result: dict, cards: dict[str, dict]) -> str:
         html += f'<p class="tt-hint">{escape(MEMORY_RULE[of])}</p>'
     if len(answers) == 1:
         return html
-    words = CARRIED_WEIGHTS if agreement.carried_weights(result) is not None else EQUAL_WEIGHTS
-    rule = CONSENSUS_RULE.format(together=CONSENSUS, weights=words)
+    how = RULE[bool((result.get("consensus") or {}).get("fitted"))]
+    rule = CONSENSUS_RULE.format(together=CONSENSUS, rule=f"{how[0].lower()}{how[1:]}")
     return f'{html}<p class="tt-hint">{escape(f"{rule} {AFTER_PROBE}" if result.get("probe") else rule)}</p>'
 
 
 def _verdict_cell(verdict: str | None) -> str:
     return escape(texts.VERDICTS[verdict][0]) if verdict in texts.VERDICTS else escape(texts.NOT_JUDGED)
+
+
+def _with(cell: str, note: str) -> str:
+    return f'{cell}<br><span class="tt-muted">{escape(note).replace(" %", "&nbsp;%")}</span>' if note else cell
 
 
 def _number_cell(score: float | None) -> str:
@@ -239,9 +241,10 @@ def timelines_html(result: dict, cards: dict[str, dict]) -> str:
             for detector in asked:
                 name = detector_name(detector, cards)
                 groups += _lane(name, result["detectors"][detector], modality, track, duration, part, seeks=True)
-            if len(asked) > 1:
-                groups += _count_lane([s for s in stances if (s.modality, s.track) == (modality, track)], duration)
-    counted = [("tt-key-count", LEGEND_COUNT)] if len(result["detectors"]) > 1 else []
+            marked = [s for s in stances if (s.modality, s.track) == (modality, track)]
+            if marked and len(asked) > 1:
+                groups += _count_lane(marked, duration)
+    counted = [("tt-key-count", LEGEND_COUNT)] if "tt-counts" in groups else []
     return timeline.card_html(LINES_HEADING, LINES_HINT, groups, duration, counted, spans=bool(stances))
 
 

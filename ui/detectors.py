@@ -78,7 +78,7 @@ LIMITS = (
     "Faces under 36 pixels, sound without a voice, and generators and cameras unlike those above. It learnt from few "
     "sources, and part of what it learnt is their look."
 )
-SIZE = "{shipped} parameters and {gflops} GFLOP a window, frozen encoders included."
+SIZE = "{shipped} parameters and {gflops} GFLOP (billions of operations) a window, frozen encoders included."
 SIZE_PAPER = "In the paper’s configuration, as far as it is known: {paper} parameters, {gflops} GFLOP."
 SIZE_NOT = "Its size and cost are not in its card; python -m detectors counts them."
 SECONDS = "On the clip that you analysed last ({duration} s): {seconds} s, beside {prepare} s for reading the clip."

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 HEADING = "Why?"
 HINT = (
     "Ask a detector what its answer rests on: which part of the clip, where and when. Every map is then tested: is "
-    "what it marks really what counts? One that fails is shown in grey. It takes seconds to a minute."
+    "what it marks really what counts? One that fails is shown in grey. It takes from seconds to minutes."
 )
 DETECTOR_LABEL = "Ask"
 SPAN_LABEL = "About"
@@ -34,7 +34,7 @@ PEAK = "Its most suspicious moment, around {time} s"
 MOMENT = "A moment that I choose"
 SECOND_LABEL = "Moment, in seconds"
 FROM_PLAYER = "Take the player's"
-MORE = "A second detector, another score, another stand-in"
+MORE = "A second detector, another score, another replacement"
 BESIDE_LABEL = "Side by side with"
 NOBODY = "no other"
 HEAD_LABEL = "Which of its scores"
@@ -42,7 +42,7 @@ HEAD_AUTO = "The one that the span is marked for, else the whole"
 REPLACEMENT_LABEL = "What stands in for a part that is taken away"
 REPLACEMENT_INFO = (
     "To see whether a part counts, it is replaced. Never by black or silence: a hole would itself look manipulated. "
-    "Where two stand-ins tell different stories, rely on neither."
+    "Where two replacements tell different stories, rely on neither."
 )
 REPLACEMENT_NAMES = {
     "blur": "A blurred picture, sound at its median level",
@@ -66,8 +66,8 @@ SHARE_HINT = (
     "In log-odds: +0.7 doubles the odds of manipulation, −0.7 halves them. Shapley values: what each part adds, on "
     "average over all orders in which the parts can join."
 )
-SHARE_ADDS_UP = "They add up to the difference between the clip and its stand-in, {difference}."
-SHARE_MISSES = "They miss the difference between the clip and its stand-in, {difference}, by {residual}."
+SHARE_ADDS_UP = "They add up to the difference between the clip and its replacement, {difference}."
+SHARE_MISSES = "They miss the difference between the clip and its replacement, {difference}, by {residual}."
 PARTS = {"face": "Face", "lips": "Mouth, close up", "audio": "Sound"}
 FOR, AGAINST, HARDLY = "for manipulation", "against it", "hardly counts"
 OF_TOTAL = "{words}, {share} % of all effects"
@@ -82,8 +82,8 @@ MAP_TITLES = {
 MAP_HINTS = {
     "ablation": "A region or band is replaced for part of a second. The number says how far the log-odds fall: above "
     "0, what was there spoke for manipulation.",
-    "integrated_gradients": "The clip replaces its stand-in little by little, and each spot is credited with what it "
-    "adds (integrated gradients).",
+    "integrated_gradients": "The clip takes the place of its replacement little by little, and each spot is credited "
+    "with what it adds (integrated gradients).",
     "grad_cam": "What the last layer with an extent reacts to, times how much that moves the score.",
     "smooth_grad": "How much the score follows small changes of each spot, averaged over noise.",
 }
@@ -116,7 +116,11 @@ FINE_TABLE_UNITLESS = (
     "The same map, added up by time; 1 is the highest sum of its column. Press a time to jump there."
 )
 TIME = "Time, s"
-MOUTH = "The mouth, large, in a loop"
+PICTURE_TITLES = {
+    "faces": "The face, moment by moment", "lips": "The mouth, moment by moment", "spectrogram": "The sound",
+    "regions": "Regions of the face", "bands": "Bands of the sound", "mouth": "The mouth, large, in a loop",
+}
+READ_THEM = "How to read these pictures"
 IN_NUMBERS = "In numbers"
 PLACES = {"lips": "Lips", "eyes": "Eyes", "nose": "Nose", "skin": "Skin", "border": "Face's edge",
           "background": "Back\u00adground"}
@@ -346,8 +350,7 @@ def map_html(method: str, answer: dict, card: dict, pictures: Sequence[Picture],
     verdict = f"<p><strong>{escape(test['sentence'])}</strong></p>{_test_figures(test)}" if test else ""
     sentences = answer["sentences"][1:] if method == "ablation" else []
     said = "".join(f"<li>{escape(s)}</li>" for s in sentences)
-    said_above = test["sentence"] if test else ""
-    shown = "".join(picture_html(p, key, said_above) for p in pictures)
+    shown = "".join(picture_html(p, key, sentences) for p in pictures) + _captions_html(pictures, key)
     body = (f"<ul>{said}</ul>" if said else "") + shown + _tables_html(method, answer, key, folded=bool(shown))
     grey = "" if state in ("passed", "testing") else " tt-unreliable"
     return (
@@ -384,20 +387,27 @@ def _pointing_words(card: dict, method: str) -> str:
     return f" {escape(words)}"
 
 
-def picture_html(picture: Picture, key: str, said_above: str = "") -> str:
+def picture_html(picture: Picture, key: str, said: Sequence[str] = ()) -> str:
     """A figure whose time axis the cursor follows. What moves by itself stays folded until somebody wants it.
-    said_above: the end of the caption that need not be read again."""
+    said: findings that need not be read again."""
     source = f"data:{picture.media_type};base64,{base64.b64encode(picture.data).decode()}"
     axis = json.dumps([[span.left, span.right, span.start_s, span.end_s] for span in picture.axis])
     image = f'<img src="{source}" alt="{escape(picture.alt)}">'
     if picture.axis:
         image += '<span class="tt-cursor" aria-hidden="true" hidden></span>'
         image = f'<div class="tt-shot" data-axis="{escape(axis)}">{image}</div>'
-    caption = picture.caption.removesuffix(said_above).rstrip()
-    figure = f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>"
-    if picture.name != "mouth":
-        return figure
-    return _folded(MOUTH, figure, f"{key} mouth")
+    title = PICTURE_TITLES[picture.name]
+    finding = "" if picture.finding in said else picture.finding
+    if picture.name == "mouth":
+        return _folded(title, f"<figure>{image}<figcaption>{escape(finding)}</figcaption></figure>", f"{key} mouth")
+    return f"<figure>{image}<figcaption><strong>{escape(title)}.</strong> {escape(finding)}</figcaption></figure>"
+
+
+def _captions_html(pictures: Sequence[Picture], key: str) -> str:
+    """The long captions of all pictures of a map, in one place."""
+    listed = "".join(f"<li><strong>{escape(PICTURE_TITLES[p.name])}.</strong> {escape(p.caption)}</li>"
+                     for p in pictures)
+    return _folded(READ_THEM, f"<ul>{listed}</ul>", f"{key} captions") if listed else ""
 
 
 def _folded(title: str, inner: str, key: str) -> str:

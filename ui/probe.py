@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 START = "Does it hold? Try copies of this clip"
 HINT = (
     "Telltale makes up to {count} copies of your clip (half the size, strongly compressed, with poor sound, with the "
-    "sound moved by two frames) and judges each. An answer that copies turn is not relied on: it is never raised, and "
-    "lowered where it said more than they allow. After {minutes:.0f} minutes no further copy is begun. The copies are "
-    "deleted at once."
+    "sound moved by two frames) and judges each. A verdict that a copy turns is never raised: it becomes “some signs” "
+    "at most, or “cannot be judged”. After {minutes:.0f} minutes no further copy is begun. The copies are deleted at "
+    "once."
 )
 STOPPED = "Stopped. The answer stays as it was."
 HEADING = "Does the answer hold?"

@@ -4,7 +4,6 @@ Values are filled in with str.format; callers escape.
 """
 
 from explain.words import (  # noqa: F401 (the report says these too)
-    AGREEMENT,
     BAND_LABELS,
     FILE_CAPTION,
     LOWERED_BEFORE,
@@ -13,6 +12,8 @@ from explain.words import (  # noqa: F401 (the report says these too)
     NOT_JUDGED_NO_HEAD,
     NOT_JUDGED_NO_WINDOW,
     PROBABILITY_WORDS,
+    PROVISIONAL,
+    PROVISIONAL_BADGE,
     VERDICTS,
 )
 
@@ -32,11 +33,12 @@ LIMITS = (
 )
 NO_PREVIEW = "Your browser cannot show this file here. Telltale may read it all the same: press Analyse."
 PRIVACY = (
-    "The file stays on the machine that runs Telltale, unchanged. It is deleted when you close this page, "
-    "at the latest after 30 minutes. No log holds its content or name."
+    "The file stays on the machine that runs Telltale, unchanged. It is deleted, with all that was cut out of it, when "
+    "you close this page, at the latest after 30 minutes; so are the answers, at the latest 30 minutes after you last "
+    "used the page. No log holds its content or name."
 )
 DEMO_HEADING = "Or try a demo clip"
-DEMO_HINT = "Each was made for this page, so it is known what was done to it."
+DEMO_HINT = "What was done to each is known, and shown beside the answer."
 DEMO_LOADED = "Demo clip loaded: {title}. Press Analyse."
 SETTINGS = "Detectors and device"
 DETECTORS_LABEL = "Detectors"
@@ -50,8 +52,6 @@ STOP = "Stop"
 STATUS_LABEL = "Progress"
 WAITING = "Waiting for a free place"
 GPU = "Scoring on the lent graphics card"
-STAGE_DONE = "done in {seconds} s"
-STAGE_NOW = "working"
 FINISHED = "Finished in {seconds} s."
 STAGES = "What took how long"
 STOPPED = "Stopped. No answer was made."
@@ -66,7 +66,7 @@ CRASHED = (
 PENDING = "The answer will appear here."
 WELCOME_HEADING = "What you will get"
 WELCOME = (
-    "<strong>An answer in words</strong>, with a calibrated probability and the reasons behind it.",
+    "<strong>An answer in words</strong>, with an estimated probability and the reasons behind it.",
     "<strong>Where to look</strong>: marked spans on a timeline. Click one and the player jumps there.",
     "<strong>An honest “cannot judge”</strong> when the face is too small, the sound too noisy or the clip "
     "too short.",
@@ -103,18 +103,25 @@ SHORT_VERDICTS = {
 }
 OWN_HEADING = "Each detector on its own scale"
 OWN_HINT = (
-    "Their scales have different bands. The verdict is the middle one, the milder of an even split: one alarm alone "
-    "accuses nobody."
+    "Each has bands of its own, set so that alarms on genuine clips are rare: the same number can be a sign for one "
+    "and none for another."
 )
 ADDED_BADGE = "Added here"
-ADDED = "{names} did not come with Telltale, which has not measured it. It counts as one detector, like the others."
-PROVISIONAL_BADGE = "Provisional weights"
-PROVISIONAL = (
-    "Trained on little data so far: on people it had not seen it was often wrong, most of all about the picture. "
-    "A demonstration, not evidence."
-)
+ADDED = {
+    False: "{names} did not come with Telltale, which has not measured it. It counts as one detector, like the others.",
+    True: "{names} did not come with Telltale, which has not measured them. Each counts as one, like the others.",
+}
 
 MODALITIES_HEADING = "Part by part"
+STILL_SCORE = "score, no probability: see below"
+NUMBER_HEADING = "What the number means"
+NUMBER_MADE = "What it is made of: {made}."
+NUMBER = (
+    "It is estimated from other clips, of which it is known how they were made. On kinds of clips that were not among "
+    "them it can be off by much.",
+    "It assumes that manipulated clips are as common as genuine ones. Where they are rarer it is too high, where they "
+    "are more common too low.",
+)
 REASON_MISSING = "The detectors gave no score and no reason. Try another copy of the clip, and please report this."
 REASONS_HEADING = "What limits this answer"
 REASONS_HEADING_NONE = "Why, and what you can do"
@@ -174,7 +181,7 @@ LEGEND_THRESHOLD = "a span opens here"
 LEGEND_HATCHED = "not judged"
 LEGEND_PLANTED = "really changed (known for a demo clip)"
 PLANTED = "This is a demo clip. Really changed: {spans}."
-PLANTED_NONE = "nothing in picture or sound"
+PLANTED_NONE = "nothing"
 PLANTED_SPAN = "{part} from {start} to {end} s"
 
 # Tabs
@@ -184,7 +191,7 @@ TAB_ANALYSE = "One clip"
 TAB_DETECTORS = "Each detector"
 TAB_FILE = "Quality and file"
 FIGURE_X = "seconds"
-FIGURE_Y = "score (1 = manipulated)"
+FIGURE_HINT = "The score of each window over the clip, from 0 to 1: higher means more signs of manipulation."
 FIGURE_WORDS = "The figure in words"
 FIGURE_ALT = "Score of each window over the clip's {duration} s. {parts}"
 FIGURE_ALT_PART = "{name}: lowest {low}, highest {high} at {at} s."
@@ -194,7 +201,7 @@ FIGURE_OFF = "span closes"
 TABLE_CAPTION = "Spans that a detector marks as manipulated. Press a time to jump there."
 TABLE_HEADERS = ("From", "To", "Part", "Score", "Detector")
 TABLE_EMPTY = "No span is marked."
-DETECTOR_HEADERS = ("Detector", "Verdict", "Whole", "Picture", "Sound", "Lip-sync", "Weights")
+DETECTOR_HEADERS = ("Detector", "Verdict", "Whole", "Picture", "Sound", "Lip-sync", "Weights file")
 DETECTOR_CAPTION = "Each detector's own answer. Scores are estimated probabilities of manipulation, 0 to 1."
 DETECTOR_BEFORE = "{verdict} (before the copies were tried: {before})"
 FILE_ROWS = {
@@ -214,3 +221,14 @@ DOWNLOAD_JSON = "Download the result (JSON)"
 # API
 UNKNOWN_DETECTOR = "Unknown detector: {names}. Choose from: {choices}."
 FOREIGN_FILE = "Send the file with the call (gradio_client.handle_file), not a path or an address."
+NOT_TAKEN = (
+    "This could not be done: either what was sent is not what Telltale takes here, or something inside went wrong. "
+    "Try again with what the page offers; if it happens twice, please report what you did (never the file itself)."
+)
+NO_SESSION = "This call needs a session of its own: a page that is open, or gradio_client."
+QUEUE_FULL = "Too many people are waiting for an answer just now. Please try again in a few minutes."
+NO_ROUTE = "Telltale has nothing at this address."
+NO_LENGTH = "Say how long the body is (Content-Length)."
+CALL_TOO_LONG = "These arguments are too long. Upload the file first; the call then takes its path."
+UPLOAD_TOO_LONG = "This is more than Telltale takes at once: files of up to 100 MB, 2 GB together. Send fewer files."
+NO_ROOM = "Telltale has no room for this file just now. Others' files are deleted within half an hour: try again then."

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-from explain.answer import MODALITIES, detector_name, modality_scores, thresholds, was_lowered
-from ui import texts
+from explain.answer import (
+    MODALITIES,
+    agreement_words,
+    detector_name,
+    listed,
+    modality_scores,
+    more_alarmed,
+    thresholds,
+    verdict_words,
+    was_lowered,
+)
+from ui import agreement, texts
 from ui.markup import escape, percent
 from ui.result import not_judged_reason
 
@@ -11,7 +21,7 @@ from ui.result import not_judged_reason
 def verdict_html(result: dict, cards: dict[str, dict]) -> str:
     """The card of one result object. `cards`: detectors.available(), for names and for what was not chosen."""
     verdict = result["verdict"]
-    heading, meaning = texts.VERDICTS[verdict]
+    heading, meaning = verdict_words(result)
     if result.get("error"):
         meaning = ""  # the one finding says it all
     elif was_lowered(result):
@@ -22,10 +32,11 @@ def verdict_html(result: dict, cards: dict[str, dict]) -> str:
         _added(result, cards),
         f'<h2 id="tt-verdict-heading">{escape(heading)}</h2>',
         f'<p class="tt-meaning">{escape(meaning)}</p>' if meaning else "",
-        _probability(result),
+        _probability(result, cards),
         _own_scales(result, cards),
         _modalities(result),
         _reasons(result),
+        _number(result, cards),
         _not_checked(result, cards),
         "</section>",
     ]
@@ -53,22 +64,21 @@ def _added(result: dict, cards: dict[str, dict]) -> str:
     names = [detector_name(d, cards) for d in result.get("detectors", {}) if cards.get(d, {}).get("added")]
     if not names:
         return ""
-    words = texts.ADDED.format(names=" and ".join(names))
+    words = texts.ADDED[len(names) > 1].format(names=listed(names))
     return f'<p class="tt-provisional"><strong>{escape(texts.ADDED_BADGE)}.</strong> {escape(words)}</p>'
 
 
-def _probability(result: dict) -> str:
+def _probability(result: dict, cards: dict[str, dict]) -> str:
     score = result.get("score")
     if score is None:
         return ""
     if was_lowered(result):
         return _lowered(result)
     sentence = texts.PROBABILITY.format(percent=percent(score), words=probability_words(score))
-    consensus = result.get("consensus") or {}
-    agreement = texts.AGREEMENT.format(**consensus) if consensus.get("of", 1) > 1 else ""
+    more = "".join(f'<p>{escape(words)}</p>' for words in more_alarmed(result, cards))
     return (
         f'<p class="tt-probability">{sentence} <span class="tt-muted">({texts.PROBABILITY_SCALE})</span>. '
-        f"{escape(agreement)}</p>{band_html(score, thresholds(result))}{_held(result)}"
+        f"{escape(agreement_words(result))}</p>{more}{band_html(score, thresholds(result))}{_held(result)}"
     )
 
 
@@ -181,12 +191,14 @@ def _modalities(result: dict) -> str:
                 f'<span class="tt-part-why">{reason}</span></li>'
             )
         else:
+            value, why = f"{percent(score)} %", probability_words(score)
+            if (result.get("media") or {}).get("still"):  # nobody calibrated it
+                value, why = f"{score:.2f}", texts.STILL_SCORE
             rows.append(
                 f'<li class="tt-part"><span class="tt-part-name">{name}</span>'
                 f'<span class="tt-bar tt-fill-{modality}" aria-hidden="true">'
                 f'<span style="width:{score * 100:.1f}%"></span></span>'
-                f'<span class="tt-part-value">{percent(score)} %</span>'
-                f'<span class="tt-part-why">{escape(probability_words(score))}</span></li>'
+                f'<span class="tt-part-value">{value}</span><span class="tt-part-why">{escape(why)}</span></li>'
             )
     return f"<h3>{escape(texts.MODALITIES_HEADING)}</h3><ul class='tt-parts'>{''.join(rows)}</ul>"
 
@@ -203,6 +215,15 @@ def _reasons(result: dict) -> str:
     return f"<h3>{escape(heading)}</h3><ul class='tt-reasons'>{items}</ul>"
 
 
+def _number(result: dict, cards: dict[str, dict]) -> str:
+    """What the probability is made of and what it assumes, for who wants to know."""
+    if result.get("score") is None:
+        return ""
+    made = agreement.weights_words(result, "score", cards)
+    items = [texts.NUMBER_MADE.format(made=made), *texts.NUMBER]
+    return _folded(texts.NUMBER_HEADING, items)
+
+
 def _not_checked(result: dict, cards: dict[str, dict]) -> str:
     if result.get("error"):
         return ""
@@ -215,9 +236,9 @@ def _not_checked(result: dict, cards: dict[str, dict]) -> str:
     left_out = [detector_name(d, cards) for d in cards if d not in result.get("detectors", {})]
     if left_out and result.get("detectors"):
         items.append(texts.NOT_CHECKED_DETECTORS.format(names=", ".join(left_out)))
-    items += texts.NOT_CHECKED_ALWAYS
-    listed = "".join(f"<li>{escape(i)}</li>" for i in items)
-    return (
-        f'<details class="tt-details"><summary>{escape(texts.NOT_CHECKED_HEADING)}</summary>'
-        f"<ul>{listed}</ul></details>"
-    )
+    return _folded(texts.NOT_CHECKED_HEADING, [*items, *texts.NOT_CHECKED_ALWAYS])
+
+
+def _folded(heading: str, items: list[str]) -> str:
+    bullets = "".join(f"<li>{escape(item)}</li>" for item in items)
+    return f'<details class="tt-details"><summary>{escape(heading)}</summary><ul>{bullets}</ul></details>'

@@ -172,6 +172,9 @@ def test_phone_width_has_no_sideways_scroll(visit, talking_clip):
         .filter((b) => b.width && (b.width < 24 || b.height < 24)).length"""
     )
     assert small == 0
+    rows = page.evaluate("""() => new Set([...document.querySelectorAll('#timeline .tt-zoom button')]
+        .map((b) => Math.round(b.getBoundingClientRect().top))).size""")
+    assert rows == 1, "the zoom's buttons stand in one row"
     for tab in ("Many clips", "Detectors"):
         visit.open_tab(tab)
         page.wait_for_timeout(300)

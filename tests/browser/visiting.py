@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 ANSWER_MS = 180_000  # two shared processor cores, first run loads the models
 QUICK = "Joint AV"  # the detector that answers soonest
+KINDS = {(".wav", ".ogg", ".mp3"): ("Sound only", "#sound"), (".jpg", ".png"): ("Picture", "#picture")}
 
 
 @dataclass
@@ -24,10 +25,10 @@ class Visit:
 
     def choose(self, path) -> Visit:
         """Uploads a file through the input of its kind and waits until the page holds it."""
-        sound = str(path).endswith((".wav", ".ogg", ".mp3"))
-        if sound:
-            self.page.get_by_role("tab", name="Sound only").click()
-        box = self.page.locator("#sound" if sound else "#clip")
+        tab, box = next((known for ends, known in KINDS.items() if str(path).endswith(ends)), (None, "#clip"))
+        if tab:
+            self.page.get_by_role("tab", name=tab).click()
+        box = self.page.locator(box)
         box.locator("input[type=file]").set_input_files(str(path))
         box.locator("input[type=file]").wait_for(state="detached")
         return self

@@ -47,7 +47,7 @@ def test_the_middle_verdict_needs_more_than_one_alarm():
 
 def test_without_a_fit_the_mean_and_the_middle_stand_for_all(tmp_path):
     told = agree({"a": 0.9, "b": 0.8, "c": 0.1}, {"a": M, "b": M, "c": N}, tmp_path)
-    assert (told.score, told.verdict, told.fitted) == (pytest.approx(0.6), M, False)
+    assert (told.score, told.verdict, told.fit) == (pytest.approx(0.6), M, None)
     assert told.weights == dict.fromkeys("abc", pytest.approx(1 / 3))
 
 
@@ -62,7 +62,7 @@ def test_a_fit_weighs_log_odds(fitted):
     """log-odds of 0.9 are log 9, of 0.2 -log 4: 2 log 9 - log 4 - 1."""
     told = agree({"a": 0.9, "b": 0.2}, {"a": M, "b": S}, fitted)
     assert told.score == pytest.approx(1 / (1 + math.exp(-(2 * math.log(9) - math.log(4) - 1))))
-    assert told.fitted and told.weights == {"a": pytest.approx(2 / 3), "b": pytest.approx(1 / 3)}
+    assert told.fit and told.weights == {"a": pytest.approx(2 / 3), "b": pytest.approx(1 / 3)}
     assert told.verdict == M
 
 
@@ -72,15 +72,22 @@ def test_one_alarm_alone_accuses_nobody(fitted):
 
 def test_a_fit_holds_for_its_own_set_and_its_own_weights(fitted):
     scores, verdicts = {"a": 0.9, "b": 0.2}, {"a": M, "b": N}
-    assert not agree({**scores, "c": 0.5}, {**verdicts, "c": N}, fitted).fitted
-    assert not agree({"a": 0.9, "guest": 0.2}, {"a": M, "guest": N}, fitted).fitted
-    assert agree({**scores, "c": None}, {**verdicts, "c": C}, fitted).fitted  # c abstains: a and b remain
+    assert not agree({**scores, "c": 0.5}, {**verdicts, "c": N}, fitted).fit
+    assert not agree({"a": 0.9, "guest": 0.2}, {"a": M, "guest": N}, fitted).fit
+    assert agree({**scores, "c": None}, {**verdicts, "c": C}, fitted).fit  # c abstains: a and b remain
     assert agree({"a": 0.9}, {"a": M}, fitted).score == 0.9  # one speaks for itself
     heard = agree({**scores, "old": 0.99}, {**verdicts, "old": M}, fitted)
-    assert heard.fitted and heard.weights["old"] == 0 and heard.score == agree(scores, verdicts, fitted).score
-    assert not agree({"a": 0.9, "old": 0.2}, {"a": M, "old": N}, fitted).fitted  # one alone has no fit
+    assert heard.fit and heard.weights["old"] == 0 and heard.score == agree(scores, verdicts, fitted).score
+    assert not agree({"a": 0.9, "old": 0.2}, {"a": M, "old": N}, fitted).fit  # one alone has no fit
     ship(fitted, "b", "sha256:9")
-    assert not agree(scores, verdicts, fitted).fitted
+    assert not agree(scores, verdicts, fitted).fit
+
+
+def test_the_answer_says_what_the_consensus_is_made_of(fitted):
+    told = agree({"a": 0.9, "b": 0.2}, {"a": M, "b": N}, fitted).to_json()
+    assert told == {"weights": {"score": {"a": 0.6667, "b": 0.3333}}, "fitted": True,
+                    "thresholds": {"manipulated": 0.8, "suspicious": 0.6}}
+    assert agree({"a": 0.9}, {"a": M}, fitted).to_json() == {"weights": {"score": {"a": 1.0}}, "fitted": False}
 
 
 def test_scores_at_the_ends_stay_finite(fitted):

@@ -208,8 +208,8 @@ def test_interval_is_not_a_number_when_most_draws_lack_a_class():
 
 
 def test_the_most_certain_answers_come_first_and_ties_together():
-    """Certainty .4 (right), .3 twice (one wrong), .1 (wrong): one of four, three of four, all are answered."""
-    score, fake = np.array([0.9, 0.2, 0.8, 0.4]), np.array([1, 0, 0, 1])
+    """Certainty 3/8 (right), 1/4 twice (one wrong), 1/8 (wrong): one of four, three, all are answered."""
+    score, fake = np.array([0.875, 0.25, 0.75, 0.375]), np.array([1, 0, 0, 1])
     coverage, risk = risk_coverage(score, fake)
     np.testing.assert_allclose(coverage, [0.25, 0.75, 1.0])
     np.testing.assert_allclose(risk, [0, 1 / 3, 1 / 2])

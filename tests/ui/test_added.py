@@ -85,7 +85,7 @@ def test_a_still_picture_is_shown_and_nothing_that_needs_time(still, cards):
 def test_a_still_picture_s_verdict_has_the_part_the_reason_and_no_probability(still, cards):
     told = words(verdict_html(still, cards))
     assert texts.VERDICTS["CANNOT_EVALUATE"][0] in told and "This is a still picture. Use the video." in told
-    assert "70 %" in told and "Estimated probability" not in told
+    assert "0.70" in told and texts.STILL_SCORE in told and "%" not in told and "Estimated probability" not in told
 
 
 def test_memory_stands_in_the_comparison_with_what_it_means(result, cards):

@@ -7,8 +7,21 @@ import copy
 import numpy as np
 import pytest
 
+from detectors import consensus
+from detectors.analysis import analyse
+from detectors.consensus import Fit
+from detectors.contract import Analysis, Thresholds, Verdict
 from ui import agreement
-from ui.agreement import clip_differences, correlation_words, cut_spans, listed, pairs, sentences, stances, weights
+from ui.agreement import (
+    clip_differences,
+    correlation_words,
+    cut_spans,
+    pairs,
+    sentences,
+    stances,
+    weights,
+    weights_words,
+)
 
 NAMES = {"a": {"name": "Ada"}, "b": {"name": "Ben"}, "c": {"name": "Cy"}, "d": {"name": "Dee"}}
 THRESHOLDS = {"manipulated": 0.8, "suspicious": 0.6, "segment_on": 0.7, "segment_off": 0.5}
@@ -137,17 +150,45 @@ def test_correlation_words(r, words):
 def test_weights_are_equal_among_those_with_a_score_unless_carried():
     found = result(a=answer(LOW), b=answer(LOW), c=answer(audio=LOW))
     assert weights(found, "video") == {"a": 0.5, "b": 0.5} and weights(found, "sync") == {}
-    found["consensus"]["weights"] = {"a": 3, "b": 1, "c": 4}
-    assert weights(found, "video") == {"a": 0.75, "b": 0.25}
+    found["consensus"]["weights"] = {"score": {"a": 3, "b": 1, "c": 4}}
     assert weights(found, "score") == {"a": 0.375, "b": 0.125, "c": 0.5}
-    found["consensus"]["weights"] = {"video": {"a": 1, "b": 0}}
-    assert weights(found, "video") == {"a": 1.0, "b": 0.0} and weights(found, "audio") == {"c": 1.0}
-    found["consensus"]["weights"] = {"a": "much", "b": -1}
-    assert weights(found, "video") == {"a": 0.5, "b": 0.5}
+    assert weights(found, "video") == {"a": 0.5, "b": 0.5}, "parts have none of their own"
+    found["detectors"]["c"]["score"] = None
+    assert weights(found, "score") == {"a": 0.75, "b": 0.25}
 
 
-def test_names_are_listed_as_in_a_sentence():
-    assert [listed(["A", "B", "C"][:n]) for n in (1, 2, 3)] == ["A", "A and B", "A, B and C"]
+def test_weights_in_words():
+    found = result(a=answer(LOW), b=answer(LOW), c=answer(audio=LOW))
+    assert weights_words(found, "score", NAMES) == "mean of all three, 33 % each"
+    assert weights_words(found, "audio", NAMES) == "Cy alone" and weights_words(found, "sync", NAMES) == ""
+    assert weights_words(found, "video", NAMES) == "mean of the two that judge it, 50 % each"
+    found["consensus"]["weights"] = {"score": {"a": 3, "b": 1, "c": 4}}
+    assert weights_words(found, "score", NAMES) == "Ada 38 %, Ben 12 % and Cy 50 %"
+    found["consensus"]["weights"]["score"] = {"a": 1, "b": 1, "c": 1}
+    found["consensus"]["fitted"] = True
+    assert weights_words(found, "score", NAMES).endswith("none of them learnt from: Ada 33 %, Ben 33 % and Cy 33 %")
+    assert weights_words(found, "video", NAMES).startswith("mean of the two"), "a fit is of the whole clip alone"
+
+
+@pytest.mark.parametrize("fit", [None, Fit({"ss_avd": 1.5, "mmms_ba": 0.5}, -0.2, 0.8, 0.6)])
+def test_the_weights_are_those_that_the_consensus_is_made_with(make_clip, monkeypatch, fit):
+    """The core call itself, on made-up analyses: what the page says of the weights gives the consensus again."""
+    monkeypatch.setattr(consensus, "fit_for", lambda *_: fit)
+    scores = {"ss_avd": (0.9, 0.2, 0.8, None), "mmms_ba": (0.3, 0.5, None, 0.6), "joint_av": (None, None, None, None)}
+
+    def score(clip, detectors, device, stage):
+        told = [(d, *scores[d]) for d in detectors]
+        return [Analysis(clip.info, d, "sha256:0", False, whole, video, audio, sync, Verdict.NO_SIGNS, (), (), (),
+                         Thresholds(0.8, 0.6), 0.1) for d, whole, video, audio, sync in told]
+
+    path = make_clip(None, 0.1 * np.sin(np.arange(32_000) * 0.06).astype(np.float32), "hum.ogg")
+    found = analyse(path, list(scores), "cpu", score=score)
+    heads = ("video", "audio", "sync") if fit else ("score", "video", "audio", "sync")
+    for head in heads:
+        together = sum(found["detectors"][d][head] * share for d, share in weights(found, head).items())
+        assert together == pytest.approx({**found["consensus"], "score": found["score"]}[head])
+    if fit:
+        assert weights_words(found, "score", NAMES).endswith("ss_avd 75 % and mmms_ba 25 %")
 
 
 # ---- two clips --------------------------------------------------------------------------------------------------

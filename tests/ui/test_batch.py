@@ -41,7 +41,7 @@ def rows_of(text: str) -> list[dict]:
 def test_rows_say_state_answer_score_strongest_part_and_reasons(history):
     told = " ".join(Balanced(table_html(history)).words.split())
     assert "b.mp4 judged Some signs of manipulation 0.61 Picture 0.60 FACE_LOST Open" in told
-    assert "A.mp4 judged No signs of manipulation found 0.20 Sound 0.30 Open" in told
+    assert "A.mp4 judged No agreed signs of manipulation 0.20 Sound 0.30 Open" in told, "SS-AVD by itself finds some"
     assert "broken.mp4 could not be read This clip cannot be judged DECODE_FAILED Open" in told
     assert "3 of 3 shown" in told
 

@@ -36,7 +36,7 @@ from ui.explaining import ExplainRun, Kept, Question, Told, check_question, next
 CARDS = {"tiny": {"name": "Tiny"}, "other": {"name": "Other"}}
 QUESTION = Question("tiny", 1.0, 2.0, "video", 0)
 PICTURE = Picture(b"\x89PNG", "image/png", "What it shows", "How to read it", "faces",
-                  (TimeSpan(0.2, 0.5, 1.0, 2.0), TimeSpan(0.6, 0.9, 3.0, 4.0)))
+                  (TimeSpan(0.2, 0.5, 1.0, 2.0), TimeSpan(0.6, 0.9, 3.0, 4.0)), finding="Most is at the lips.")
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +215,7 @@ def test_share_in_bars_and_words():
     html = share_html({"share": share, "sentences": ["The face speaks most."]})
     text = words(html)
     assert "Face +1.50 for manipulation, 66 % of all" in text and "Mouth, close up −0.75 against it, 33 %" in text
-    assert "Sound +0.01 hardly counts" in text and "their stand-in" not in text and "+0.76" in text
+    assert "Sound +0.01 hardly counts" in text and "replacement, +0.76" in text
     assert 'tt-share-for" style="left:50.0%;width:50.0%"' in html
     assert 'tt-share-against" style="left:25.0%;width:25.0%"' in html
     share.update(complete=False, residual=-0.3)
@@ -272,17 +272,18 @@ def test_pictures_have_words_an_axis_for_the_cursor_and_move_only_when_opened(st
     tags = dict(Balanced(html).tags)
     assert tags["img"]["src"] == "data:image/png;base64,iVBORw==" and tags["img"]["alt"] == "What it shows"
     assert json.loads(tags["div"]["data-axis"]) == [[0.2, 0.5, 1.0, 2.0], [0.6, 0.9, 3.0, 4.0]]
-    assert "How to read it" in words(html) and "tt-cursor" in html and "<details" not in html
+    assert "Most is at the lips." in words(html) and "tt-cursor" in html and "<details" not in html
     loop = picture_html(Picture(b"x", "image/webp", "a", "b", "mouth"), "k")
     assert loop.startswith("<details") and " open" not in loop and "tt-cursor" not in loop
     html = explanation_html(QUESTION, Told(steps[-1].answer, {"ablation": (PICTURE,)}), CARDS, running=False)
-    assert html.index("<img") < html.index(explain.IN_NUMBERS) < html.index("<table>")
+    assert html.index("<img") < html.index(explain.READ_THEM) < html.index("How to read it") < html.index(
+        explain.IN_NUMBERS) < html.index("<table>")
 
 
-def test_captions_do_not_repeat_the_test_that_stands_above():
-    said = Picture(b"x", "image/png", "a", "Faces in a row. It passed.", "faces")
-    assert "<figcaption>Faces in a row.</figcaption>" in picture_html(said, "k", "It passed.")
-    assert "It passed.</figcaption>" in picture_html(said, "k")
+def test_a_picture_s_own_words_are_few_and_said_once():
+    caption = "<figcaption><strong>The face, moment by moment.</strong> "
+    assert f"{caption}Most is at the lips.</figcaption>" in picture_html(PICTURE, "k")
+    assert f"{caption}</figcaption>" in picture_html(PICTURE, "k", ["Nothing in the sound.", "Most is at the lips."])
 
 
 def test_two_detectors_stand_side_by_side_and_a_refusal_is_a_sentence(steps):
@@ -298,7 +299,7 @@ def test_nothing_is_taken_for_markup(steps, payload):
     answer["notes"], answer["replacement_words"] = [payload], payload
     answer["sentences"] = [payload, payload]
     answer["faithfulness"]["ablation"]["sentence"] = payload
-    picture = Picture(b"x", "image/png", payload, payload, "faces")
+    picture = Picture(b"x", "image/png", payload, payload, "faces", finding=payload)
     html = explanation_html(QUESTION, Told(answer, {"ablation": (picture,)}), {"tiny": {"name": payload}}, False)
     html += explanation_html(QUESTION, Told(refusal=payload), {"tiny": {"name": payload}}, False)
     for tag, attributes in Balanced(html).tags:

@@ -81,10 +81,18 @@ def test_user_text_never_becomes_markup(result, cards, payload):
 
 @pytest.mark.parametrize("verdict", ["MANIPULATED", "SUSPICIOUS", "NO_SIGNS", "CANNOT_EVALUATE"])
 def test_no_verdict_says_real_or_fake(result, cards, verdict):
-    result["verdict"] = verdict
+    result["verdict"] = result["detectors"]["ss_avd"]["verdict"] = verdict
     words = Balanced(verdict_html(result, cards)).words.lower()
     assert texts.VERDICTS[verdict][0].lower() in words
     assert not re.search(r"\b(real|fake|authentic)\b", words)
+
+
+def test_no_signs_are_not_told_where_a_detector_finds_some(result, cards):
+    other = {**result["detectors"]["ss_avd"], "verdict": "NO_SIGNS"}
+    result.update(verdict="NO_SIGNS", detectors={**result["detectors"], "joint_av": other})
+    told = Balanced(verdict_html(result, cards)).words
+    assert texts.VERDICTS["NO_SIGNS"][0] not in told and "No agreed signs of manipulation" in told
+    assert "By itself, SS-AVD finds some signs of manipulation." in told
 
 
 def test_probability_has_words_number_and_direction(result, cards):
