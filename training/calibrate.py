@@ -94,7 +94,7 @@ def calibrate(run: Path, samples: Sequence[Sample], jobs: int = 1, clips: int | 
         "weights": weights_hash(state, card["calibration"]),
         "size": measure_size(module),
         "commit": _commit(),
-        "commands": _commands(card, trained_weights(run).stem == "refit", samples),
+        "commands": _commands(card, trained_weights(run).stem == "refit", samples, clips),
         "hours": _hours(run, card),
         "data": {"training": _counts(learnt),
                  "development": _counts([s for s in samples if (s.folder, s.key) in held])},
@@ -263,7 +263,7 @@ def _commit() -> str:
     return done.stdout.strip()
 
 
-def _commands(card: dict, refitted: bool, samples: Sequence[Sample]) -> list[str]:
+def _commands(card: dict, refitted: bool, samples: Sequence[Sample], clips: int | None = None) -> list[str]:
     """What made these weights, in order. SHARDS stands for all folders of them."""
     recipe, fold = card["recipe"], "all" if card["fold"] is None else card["fold"]
     detector, processes = recipe["detector"], card["processes"]
@@ -286,7 +286,7 @@ def _commands(card: dict, refitted: bool, samples: Sequence[Sample]) -> list[str
         f"{start} -m training.train training/recipes/{detector}.yaml --samples "
         f"{'ENCODED' if encoding else 'SHARDS'} --noise DATA/noise --fold {fold}",
         *(f"python -m training.refit {folder} --samples SHARDS --noise DATA/noise" for folder in runs if refitted),
-        f"python -m training.calibrate {run} --samples SHARDS",
+        f"python -m training.calibrate {run} --samples SHARDS" + ("" if clips is None else f" --clips {clips}"),
         f"python -m training.evaluate {detector} manifest DATA --card",
     ]
 

@@ -171,6 +171,8 @@ def test_the_commands_tell_what_came_before(run):
                     "python -m training.encode SHARDS", "python -m training.train training/recipes/mis_avoidd.yaml",
                     "python -m training.calibrate runs/mis_avoidd",
                     "python -m training.evaluate mis_avoidd manifest DATA"]
+    assert "python -m training.calibrate runs/mis_avoidd --samples SHARDS --clips 9" in _commands(card, False, samples,
+                                                                                                 clips=9)
 
 
 def test_a_run_that_learnt_from_everything_is_calibrated_by_its_folds(run):
