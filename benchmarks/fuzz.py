@@ -82,7 +82,8 @@ def make_clip(container: str, video: str | None, audio: str | None, rate_hz: int
               times: list[int] | None = None) -> bytes:
     """A moving gradient and a tone. times: of the frames, in units of 1 / fps, where they are not one after another."""
     held = io.BytesIO()
-    with av.open(held, "w", format=container, options={"movflags": "use_metadata_tags"} if tags else {}) as made:
+    options = {"fflags": "+bitexact"} | ({"movflags": "use_metadata_tags"} if tags else {})  # no ids drawn by chance
+    with av.open(held, "w", format=container, options=options) as made:
         made.metadata.update(tags or {})
         pictures = _video_stream(made, video, fps, size_px) if video else None
         sounds = made.add_stream(audio, rate=rate_hz, layout="mono") if audio else None

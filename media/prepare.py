@@ -167,7 +167,7 @@ class _Reader:
         self._cut_crops(float("inf"))
         with isolation.believed_nothing():
             facts = last.facts
-            waveform = last.arrays[0].view(np.float32) if facts["info"]["audio_codec"] is not None else None
+            waveform = last.arrays[0].view(np.float32).copy() if facts["info"]["audio_codec"] is not None else None
             decoded = _Decoded(_info(facts["info"]), (), {}, {}, waveform, int(facts["errors"]),
                                frozenset(facts["lost"]) & {"video", "audio"}, float(facts["announced_s"]))
             if not np.isfinite([decoded.info.duration_s, np.sum(0.0 if waveform is None else waveform)]).all():

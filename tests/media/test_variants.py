@@ -278,7 +278,8 @@ def test_a_variant_changes_one_thing_and_leaves_the_rest_as_it_was(tmp_path, mon
     monkeypatch.setattr("media.variants.write_picture", lambda *_: None)
     monkeypatch.setattr("media.variants._prepare_once", lambda path: other)
     smaller = vary(clip, "clip.mp4", 0.0, BY_ID["half_size"], tmp_path)
-    assert smaller.tracks is other.tracks and smaller.waveform.base is clip.waveform and smaller.duration_s == 4.0
+    assert smaller.tracks is other.tracks and smaller.duration_s == 4.0
+    assert np.shares_memory(smaller.waveform, clip.waveform)
     assert smaller.speech_s == clip.speech_s and not smaller.quality.blocks("audio")
     later = vary(clip, "clip.mp4", 0.0, BY_ID["sound_later"], tmp_path)
     assert later.faces is clip.faces and later.duration_s == clip.duration_s
@@ -303,4 +304,4 @@ def test_a_late_picture_is_as_late_in_its_variant(talking_clip, tmp_path):
     middle = len(clip.faces[0]) // 2
     np.testing.assert_allclose(smaller.faces[0][middle].mean(axis=(0, 1)), clip.faces[0][middle].mean(axis=(0, 1)),
                                atol=6)
-    assert smaller.waveform.base is clip.waveform
+    assert np.shares_memory(smaller.waveform, clip.waveform)
