@@ -69,7 +69,7 @@ def test_a_page_s_endpoint_needs_a_session_of_its_own(api, served_app, session):
 def test_no_other_file_is_served(api, served_app, path):
     folder = served_app[1].holds.folder
     (folder.parent / "work" / "left.mp4").write_bytes(b"a copy")
-    answer = httpx.get(f"{api}/file={path.format(folder=folder, work="work")}")
+    answer = httpx.get(f"{api}/file={path.format(folder=folder, work='work')}")
     assert answer.status_code in (403, 404) and b"a copy" not in answer.content
 
 
