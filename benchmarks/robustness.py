@@ -150,7 +150,7 @@ def measure_clip(record: Record, root: Path, detectors: Sequence[str], copies: S
             trials = [try_variant(copy, clip, path, 0.0, loaded, heard, Path(folder)) for copy in copies]
         readings = {name: Reading(a.score, a.verdict) for name, a in heard.items()}
         return Answers(**known, duration_s=clip.duration_s,
-                       clip=readings | {CONSENSUS: agree(readings, known["checkpoints"])},
+                       clip=readings | {CONSENSUS: agree(readings)},
                        copies={t.variant.id: t.not_tried or t.readings | {CONSENSUS: t.consensus} for t in trials})
     except MediaError as error:
         return Answers(**known, duration_s=0.0, clip={}, copies={copy.id: str(error) for copy in copies})
