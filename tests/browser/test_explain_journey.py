@@ -58,7 +58,7 @@ def test_share_then_maps_then_their_tests(answered):
 
     panel = page.locator("#explanations")
     assert "around 4.0 s" in panel.locator("h4").inner_text()
-    assert panel.locator(".tt-map-passed, .tt-map-failed, .tt-map-empty").locator("strong").count() == 2
+    assert panel.locator(".tt-map-passed, .tt-map-failed, .tt-map-empty").locator("p > strong").count() == 2
     assert panel.locator(".tt-map-failed .tt-evidence:not(.tt-unreliable)").count() == 0
     for picture in panel.locator("img").all():
         assert len(picture.get_attribute("alt")) > 20
