@@ -26,7 +26,7 @@ class Limits:
     frames: int = 40_000  # ten minutes at 60 fps and a little more
     streams: int = 16
     # Of the process that decodes (media.isolation):
-    memory_bytes: int = 512_000_000  # of address space beyond what its libraries take; 4K in H.264 needs 150 MB
+    memory_bytes: int = 512_000_000  # of address space beyond what its libraries take; 4K HEVC in 10 bits needs 220 MB
     patience_cpu_s: float = 30.0  # of work without a sign of life; on a busy machine that is many seconds more
     patience_s: float = 120.0  # of waiting for a sign of life
     decode_s: float = 600.0  # of waiting in all

@@ -90,7 +90,10 @@ COMMON = {
     "clip": {"type": "string"}, "verdict": VERDICT, "score": PROBABILITY, "reasons": REASONS,
     "findings": {"type": "array", "items": FINDING}, "provisional": {"type": "boolean"},
     "consensus": strict({"video": PROBABILITY, "audio": PROBABILITY, "sync": PROBABILITY,
-                         "agree": {"type": "integer", "minimum": 0}, "of": {"type": "integer", "minimum": 0}}),
+                         "agree": {"type": "integer", "minimum": 0}, "of": {"type": "integer", "minimum": 0},
+                         "weights": strict({"score": {"type": "object", "additionalProperties": PROBABILITY}}),
+                         "fitted": {"type": "boolean"}},
+                        thresholds=strict({"manipulated": PROBABILITY, "suspicious": PROBABILITY})),
     "media": {"type": "object"}, "telltale": {"type": "string"}, "timings_s": {"type": "object"},
     "memory": {"type": "object", "additionalProperties": MEMORY},
 }
