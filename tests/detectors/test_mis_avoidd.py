@@ -50,6 +50,10 @@ class TinyFaces(nn.Module):
         super().__init__()
         self.map = nn.Linear(3 * 8 * 4, 4)
 
+    @property
+    def camera_layer(self):
+        return self.map
+
     def forward(self, faces):
         return self.map(faces.unflatten(2, (2, 4)).transpose(1, 2).flatten(2))
 

@@ -60,4 +60,4 @@ def test_a_missing_modality_is_no_player():
 
 def test_the_sentence_names_what_speaks_most_for_manipulation():
     assert tell_share(share_modalities(a_target(Spots(audio=0.0)))).startswith("The face speaks most")
-    assert "No modality" in tell_share(share_modalities(a_target(Spots(face=-8.0, audio=0.0))))
+    assert "No part" in tell_share(share_modalities(a_target(Spots(face=-8.0, audio=0.0))))
