@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import secrets
 import signal
 import sys
 from collections.abc import Sequence
@@ -12,15 +13,17 @@ from pathlib import Path
 
 import gradio as gr
 from gradio import mcp as gradio_mcp
+from gradio import processing_utils
 from starlette.middleware import Middleware
 
 from detectors import GUESTS, GuestError, available, known_id
-from media import forget_file, forget_gone
+from media import Limits, forget_file, forget_gone, set_default_limits
 from ui import batch, texts, waiting
 from ui import detectors as detectors_tab
 from ui.analyse import INFERENCE, LIGHT, analyse_panel
 from ui.api import add_endpoints
 from ui.demos import FOLDER as DEMO_FOLDER
+from ui.fetch import limit_fetching
 from ui.gate import Gate, GuardedBlocks
 from ui.holds import KEPT_S, Holds, UploadWatch, keep_temporary_files_in, old_files, private_folder
 from ui.markup import escape
@@ -29,6 +32,7 @@ from ui.theme import CSS_FILE, theme
 
 ON_SPACES = "SPACE_ID" in os.environ
 MOST_WAITING = 40  # for an analysis; at ten seconds each, the last one waits for seven minutes
+DECODE_SHARE = 0.4  # of the longest clip's duration: how long the queue waits for a decoder; 720p takes a tenth of it
 MOST_SESSIONS = 200  # whose pages' contents Gradio keeps in memory
 
 
@@ -39,8 +43,12 @@ def create_app(folder: Path | None = None) -> GuardedBlocks:
     """
     folder = folder or private_folder()
     uploads = os.environ["GRADIO_TEMP_DIR"] = str(folder / "uploads")  # before any component reads it
+    # An upload's folder is named by this and its bytes. Whoever can name it may use the file: Gradio does not tell
+    # whose it is, so nobody else may work the name out, from the hash in a report either.
+    processing_utils.hash_seed = secrets.token_bytes(32)
     gr.set_static_paths([DEMO_FOLDER])  # demo clips are served where they lie, not copied
     holds = Holds(uploads, on_delete=forget_file)
+    set_default_limits(Limits(decode_s=DECODE_SHARE * Limits.duration_s))
     cards = available()
     load_ahead(list(cards))
     with GuardedBlocks(title=texts.TITLE, fill_width=True) as app:
@@ -75,7 +83,6 @@ def launch(app: GuardedBlocks, host: str, port: int | None, browser: bool = Fals
     endpoints are tools of the Model Context Protocol too, at /gradio_api/mcp/."""
     if mcp:  # a file inside a call's own text is written to a folder first: to one that is swept
         gradio_mcp.DEFAULT_TEMP_DIR = str(app.holds.folder / "inline")
-        app.fetches = True
     _, url, _ = app.launch(
         server_name=host,
         server_port=port,
@@ -97,6 +104,9 @@ def launch(app: GuardedBlocks, host: str, port: int | None, browser: bool = Fals
         app_kwargs={"middleware": [Middleware(Gate, holds=app.holds, inline=mcp),
                                    Middleware(UploadWatch, holds=app.holds)]},
     )
+    if mcp:
+        limit_fetching(app.max_file_size)
+        app.fetches = True
     return url.rstrip("/")
 
 

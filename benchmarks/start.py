@@ -5,7 +5,8 @@
 `import_s`: importing app.py in a fresh interpreter, less an empty one; `scan_import_s`: likewise scan.py. `page_s`:
 from the command `python app.py` until the page is answered over HTTP; `paint_s`: from the page's request to the first
 contentful paint in a chromium, None where playwright or a browser is missing. Medians; the first round, which reads
-files from the disk, is not counted.
+files from the disk, is not counted. A round imports PyTorch three times and Gradio twice: half a minute, and on a busy
+machine many times that, so each one is told as it ends.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT_S = 600.0
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+FIGURES = ("import_s", "scan_import_s", "page_s", "paint_s")
 FIRST_PAINT_MS = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
 
 
@@ -98,9 +100,13 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.repeats < 1:
         parser.error("--repeats takes 1 or more")
-    rounds = [(time_import("app"), time_import("scan"), *time_page()) for _ in range(args.repeats + 1)][1:]
+    rounds = []
+    for number in range(args.repeats + 1):
+        rounds.append((time_import("app"), time_import("scan"), *time_page()))
+        told = (f"{name} {spent:.1f}" for name, spent in zip(FIGURES, rounds[-1]) if spent is not None)
+        print(f"round {number}{'' if number else ', not counted'}:", *told, flush=True)
     figures = {name: None if None in column else round(statistics.median(column), 3)
-               for name, column in zip(("import_s", "scan_import_s", "page_s", "paint_s"), zip(*rounds))}
+               for name, column in zip(FIGURES, zip(*rounds[1:]))}
     for key, value in figures.items():
         print(f"{key:14} {value}")
     if args.json:

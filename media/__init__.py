@@ -19,10 +19,10 @@ from media.clip import (
     Reason,
 )
 from media.limits import Limits
-from media.prepare import OnStage, forget, forget_file, forget_gone, prepare
+from media.prepare import OnStage, forget, forget_file, forget_gone, prepare, set_default_limits
 
 __all__ = [
     "AUDIO_HZ", "FACE_PX", "GRID_HZ", "LIPS_PX", "ClipInfo", "FaceTrack", "Finding", "Limits", "MediaError",
     "OnStage", "PreparedClip", "Quality", "Reason", "forget", "forget_file", "forget_gone",
-    "prepare",
+    "prepare", "set_default_limits",
 ]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 
 import av
 import cv2
@@ -22,6 +23,10 @@ ROOM = 1.0  # the face's size in its crop relative to ArcFace's template
 _ARCFACE = np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366],
                      [41.5493, 92.3655], [70.7299, 92.2041]]) / 112.0
 TEMPLATE = ((_ARCFACE - 0.5) * ROOM + 0.5 - np.array([0.0, 0.06])).astype(np.float64)  # [5, 2] in [0, 1]
+
+_PLANE = np.array([1, 1j])  # points as complex numbers
+_CENTRE = (TEMPLATE @ _PLANE).mean()
+_CENTRED = TEMPLATE @ _PLANE - _CENTRE
 
 _BT601, _BT709 = (0.299, 0.114), (0.2126, 0.0722)  # (Kr, Kb)
 
@@ -72,17 +77,6 @@ class Picture:
         return Picture(*split(record, ((height, width), half, half)), bool(facts["bt709"]), bool(facts["full_range"]),
                        scale)
 
-    @cached_property
-    def to_rgb(self) -> np.ndarray:
-        """[3, 4] affine map from (Y, U, V) to (R, G, B)."""
-        kr, kb = _BT709 if self.bt709 else _BT601
-        y_scale, c_scale, y_zero = (1.0, 1.0, 0.0) if self.full_range else (255 / 219, 255 / 224, 16.0)
-        kg = 1 - kr - kb
-        r_v, b_u = 2 * (1 - kr) * c_scale, 2 * (1 - kb) * c_scale
-        g_u, g_v = -b_u * kb / kg, -r_v * kr / kg
-        rows = np.array([[y_scale, 0, r_v], [y_scale, g_u, g_v], [y_scale, b_u, 0]])
-        return np.column_stack([rows, -rows @ (y_zero, 128.0, 128.0)])
-
     @property
     def size_px(self) -> tuple[int, int]:
         return self.y.shape[1], self.y.shape[0]
@@ -100,7 +94,8 @@ class Picture:
 
         Chroma is sampled at its own half resolution (centre-sited, within half a pixel of any convention).
         """
-        shrink = np.sqrt(abs(np.linalg.det(matrix[:, :2])))  # crop pixels per picture pixel
+        (a, b, _), (c, d, _) = matrix.tolist()
+        shrink = math.sqrt(abs(a * d - b * c))  # crop pixels per picture pixel
         luma = _warp(self.y, matrix, side_px, shrink)
         half = matrix.copy()
         half[:, :2] *= 2.0  # chroma pixel c covers luma pixels 2c, 2c + 1: x = 2c + 0.5
@@ -108,7 +103,7 @@ class Picture:
         return self._rgb([luma, *(_warp(p, half, side_px, 2 * shrink) for p in (self.u, self.v))])
 
     def _rgb(self, planes: list[np.ndarray]) -> np.ndarray:
-        return cv2.transform(cv2.merge(planes), self.to_rgb)
+        return cv2.transform(cv2.merge(planes), _to_rgb(self.bt709, self.full_range))
 
 
 def display_size(frame: av.VideoFrame, pixel_aspect: float = 1.0) -> tuple[int, int]:
@@ -126,11 +121,11 @@ def alignment(landmarks: np.ndarray, side_px: int) -> np.ndarray:
     Closed form (Umeyama 1991 without reflection): with centred points as complex numbers, the rotation and
     scale are one complex factor a = <z, w> / <z, z>.
     """
-    z = landmarks.astype(np.float64) @ (1, 1j)
-    w = (TEMPLATE * side_px) @ (1, 1j)
-    z_mean, w_mean = z.mean(), w.mean()
-    factor = np.vdot(z - z_mean, w - w_mean) / max(np.vdot(z - z_mean, z - z_mean).real, 1e-6)
-    shift = w_mean - factor * z_mean
+    z = landmarks.astype(np.float64) @ _PLANE
+    z_mean = z.sum() / 5
+    z -= z_mean
+    factor = side_px * np.vdot(z, _CENTRED) / max(np.vdot(z, z).real, 1e-6)
+    shift = side_px * _CENTRE - factor * z_mean
     return np.array([[factor.real, -factor.imag, shift.real], [factor.imag, factor.real, shift.imag]])
 
 
@@ -205,6 +200,18 @@ def _warp(plane: np.ndarray, matrix: np.ndarray, side_px: int, shrink: float) ->
         matrix = np.column_stack([matrix[:, :2] * step_xy, matrix[:, :2] @ offset + matrix[:, 2]])
     return cv2.warpAffine(plane, matrix, (side_px, side_px), flags=cv2.INTER_LINEAR,
                           borderMode=cv2.BORDER_REPLICATE)
+
+
+@lru_cache
+def _to_rgb(bt709: bool, full_range: bool) -> np.ndarray:
+    """[3, 4] affine map from (Y, U, V) to (R, G, B)."""
+    kr, kb = _BT709 if bt709 else _BT601
+    y_scale, c_scale, y_zero = (1.0, 1.0, 0.0) if full_range else (255 / 219, 255 / 224, 16.0)
+    kg = 1 - kr - kb
+    r_v, b_u = 2 * (1 - kr) * c_scale, 2 * (1 - kb) * c_scale
+    g_u, g_v = -b_u * kb / kg, -r_v * kr / kg
+    rows = np.array([[y_scale, 0, r_v], [y_scale, g_u, g_v], [y_scale, b_u, 0]])
+    return np.column_stack([rows, -rows @ (y_zero, 128.0, 128.0)])
 
 
 def _is_full_range(frame: av.VideoFrame) -> bool:

@@ -7,6 +7,7 @@ whenever a face is missing.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -31,6 +32,11 @@ class Detection:
     box: np.ndarray  # [4] x0 y0 x1 y1, pixels of the reduced frame scaled back to display pixels
     landmarks: np.ndarray  # [5, 2]
     confidence: float
+
+    @cached_property
+    def place(self) -> np.ndarray:
+        """[14]: the box and the landmarks."""
+        return np.concatenate([self.box, self.landmarks.ravel()])
 
 
 @dataclass
@@ -62,12 +68,11 @@ class Track:
             nearest = min(abs(times[before] - time_s), abs(times[after] - time_s))
             if nearest > reach / 2:
                 return None
-        time_s = float(np.clip(time_s, times[0], times[-1]))  # a straight line must not be carried on outside
+        time_s = float(min(max(time_s, times[0]), times[-1]))  # a straight line must not be carried on outside
         low, high = np.searchsorted(times, (time_s - BRIDGE_S, time_s + BRIDGE_S))
         near = self.found[low:high]
-        values = np.stack([np.concatenate([d.box, d.landmarks.ravel()]) for d in near])  # [m, 14]
-        smooth = _local_linear(times[low:high] - time_s, values)
-        return smooth[:4], smooth[4:].reshape(5, 2), float(np.mean([d.confidence for d in near]))
+        smooth = _local_linear(times[low:high] - time_s, np.array([d.place for d in near]))  # m 14
+        return smooth[:4], smooth[4:].reshape(5, 2), sum(d.confidence for d in near) / len(near)
 
 
 def _local_linear(x: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -7,7 +7,8 @@
 
 Where forking is not to be had (other systems than Linux) each file gets a process started afresh, which takes a second
 longer; where `resource` is missing too (Windows), the limits of time alone hold.
-Records are JSON and raw bytes. Nothing that a worker sends is unpickled, and it inherits no secret of the environment.
+Records are JSON and raw bytes; those of pictures lie in shared memory where there is some (media.pool). Nothing that a
+worker sends is unpickled, and it inherits no secret of the environment.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ import numpy as np
 from media.clip import Finding, MediaError, Reason
 from media.limits import Limits, refusal
 from media.plain import plain
+from media.pool import Pool, PoolWriter
 
 FORKS = sys.platform == "linux"
 _HEAD = struct.Struct("<II")  # bytes of JSON, bytes of data
@@ -163,16 +165,17 @@ def _refuse(how: str, detail: str = "") -> NoReturn:
 # ---- records --------------------------------------------------------------------------------------------------
 
 
-def write_record(stream: BinaryIO, record: Record) -> None:
-    text = json.dumps([record.kind, record.facts]).encode()
-    arrays = [np.ascontiguousarray(array) for array in record.arrays]
+def write_record(stream: BinaryIO, record: Record, pool: PoolWriter | None = None) -> None:
+    place = pool.write(record.arrays) if pool is not None else None
+    text = json.dumps([record.kind, record.facts, place]).encode()
+    arrays = [np.ascontiguousarray(array) for array in record.arrays] if place is None else []
     _write(stream, _HEAD.pack(len(text), sum(array.nbytes for array in arrays)) + text)
     for array in arrays:
         _write(stream, array.reshape(-1).view(np.uint8))
     stream.flush()
 
 
-def read_record(stream: BinaryIO) -> Record | None:
+def read_record(stream: BinaryIO, pool: Pool | None = None) -> Record | None:
     """None at the end, and where what comes is not a record."""
     if (head := _fill(stream, bytearray(_HEAD.size))) is None:
         return None
@@ -183,8 +186,10 @@ def read_record(stream: BinaryIO) -> Record | None:
     if text is None or data is None:
         return None
     try:
-        kind, facts = json.loads(text)
-    except (ValueError, TypeError, RecursionError):
+        kind, facts, place = json.loads(text)
+        if place is not None:
+            data = pool.look(*place)
+    except (ValueError, TypeError, RecursionError, AttributeError, struct.error):
         return None
     return Record(kind, facts, (data,)) if isinstance(kind, str) and isinstance(facts, dict) else None
 
@@ -227,7 +232,7 @@ class _Worker:
     def __init__(self) -> None:
         self.ended = False  # it said that it ends
         self._read_to_end = False
-        self._to_worker, self._from_worker, self._stop = _fork_worker() if FORKS else _start_worker()
+        self._to_worker, self._from_worker, self._stop, self._pool = _fork_worker() if FORKS else _start_worker()
         self._records: queue.Queue[Record | None] = queue.Queue(_AHEAD)
         # Reading ahead lets it decode while faces are looked for, and a queue can be waited for with a limit anywhere.
         threading.Thread(target=self._read_ahead, daemon=True).start()
@@ -241,7 +246,7 @@ class _Worker:
         while record is not None:
             with suppress(OSError, ValueError, MemoryError):
                 record = None
-                record = read_record(self._from_worker)
+                record = read_record(self._from_worker, self._pool)
             self._records.put(record)
 
     def next_record(self, wait_s: float) -> Record | None:
@@ -261,6 +266,8 @@ class _Worker:
                 self.next_record(_DYING_S)
             self._from_worker.close()
             self._to_worker.close()
+            if self._pool is not None:
+                self._pool.close()
 
 
 def _ready_worker() -> _Worker:
@@ -275,18 +282,25 @@ def _ready_worker() -> _Worker:
     raise RuntimeError("The process that decodes files does not start.")
 
 
-def _start_worker() -> tuple[BinaryIO, BinaryIO, Callable[[], None]]:
+def _start_worker() -> tuple[BinaryIO, BinaryIO, Callable[[], None], None]:
     process = subprocess.Popen(_command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_environment())
     threading.Thread(target=process.wait, daemon=True).start()  # whoever is not waited for stays as a zombie
-    return process.stdin, process.stdout, process.kill
+    return process.stdin, process.stdout, process.kill, None
 
 
-def _fork_worker() -> tuple[BinaryIO, BinaryIO, Callable[[], None]]:
+def _fork_worker() -> tuple[BinaryIO, BinaryIO, Callable[[], None], Pool | None]:
     ours, theirs = socket.socketpair()
+    pool = None
+    with suppress(OSError, AttributeError):  # without shared memory everything goes through the socket
+        pool = Pool(ours)
     with theirs:
-        server, name = _ask_server(theirs.fileno())
+        try:
+            server, name = _ask_server([theirs.fileno(), *([] if pool is None else [pool.handle])])
+        finally:
+            if pool is not None:
+                os.close(pool.handle)
     channel = open(ours.detach(), "r+b", buffering=0)  # noqa: SIM115 (closed by its worker)
-    return channel, channel, lambda: server.kill(name)
+    return channel, channel, lambda: server.kill(name), pool
 
 
 class _Server:
@@ -301,9 +315,9 @@ class _Server:
                                              stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=_environment(),
                                              start_new_session=True)
 
-    def fork(self, name: str, channel: int) -> None:
-        """Raises: OSError where the server is gone."""
-        socket.send_fds(self._control, [f"fork {name}".encode()], [channel])
+    def fork(self, name: str, handles: list[int]) -> None:
+        """handles: the channel, and the shared memory where there is some. Raises: OSError where the server is gone."""
+        socket.send_fds(self._control, [f"fork {name}".encode()], handles)
 
     def kill(self, name: str) -> None:
         with suppress(OSError):
@@ -330,20 +344,20 @@ _server_lock = threading.Lock()
 _numbers = itertools.count()
 
 
-def _ask_server(channel: int) -> tuple[_Server, str]:
+def _ask_server(handles: list[int]) -> tuple[_Server, str]:
     global _server
     name = f"{os.getpid()}.{next(_numbers)}"  # its own also in a fork of this process, which shares the server
     with _server_lock:
         if _server is not None:
             try:
-                _server.fork(name, channel)
+                _server.fork(name, handles)
                 return _server, name
             except OSError:  # killed while it was idle
                 _server.close()
         else:
             atexit.register(_close_server)
         _server = _Server()
-        _server.fork(name, channel)
+        _server.fork(name, handles)
         return _server, name
 
 

@@ -1,8 +1,8 @@
 """prepare(path): one forward decode, then nothing of the full frames is kept.
 
 The file is decoded in a process apart (media.isolation); here arrive its pictures. They wait in a short queue (about
-0.6 s) until the faces around them are known; then the aligned crops are cut and the picture is let go. Memory is
-bounded by that queue, whatever the clip's length.
+0.6 s) until the faces around them are known; then the aligned crops are cut, in a thread beside the search for faces,
+and the picture is let go. Memory is bounded by that queue, whatever the clip's length.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -31,7 +32,9 @@ OnStage = Callable[[str, float], None]  # what is done now, in words; seconds si
 
 STILL_LONG_PX = 960  # of a still picture that is searched; there is time for twice that of a video's frames
 _DETECT_EVERY = round(GRID_HZ / DETECT_HZ)  # grid points
+_MOST_UNCUT = 8  # faces that wait for the thread that cuts
 _CLIPS_KEPT, _KEPT_S = 4, 1800.0
+_default_limits = Limits()
 _cache: TTLCache[tuple[str, Limits], PreparedClip] = TTLCache(_CLIPS_KEPT, _KEPT_S)
 _cache_lock = threading.Lock()
 
@@ -39,9 +42,10 @@ _cache_lock = threading.Lock()
 def prepare(path: str | Path, *, on_stage: OnStage | None = None, limits: Limits | None = None) -> PreparedClip:
     """Read a clip once: faces, crops, sound and quality. Cached by content for half an hour.
 
+    limits: those of set_default_limits where none are given.
     Raises: MediaError with one finding when the file is refused or cannot be read.
     """
-    limits = limits or Limits()
+    limits = limits or _default_limits
     begin = time.perf_counter()
 
     def stage(words: str) -> None:
@@ -73,6 +77,12 @@ def prepare(path: str | Path, *, on_stage: OnStage | None = None, limits: Limits
     with _cache_lock:
         _cache[(sha256, limits)] = clip
     return clip
+
+
+def set_default_limits(limits: Limits) -> None:
+    """From now on, clips that this process prepares keep to these."""
+    global _default_limits
+    _default_limits = limits
 
 
 def forget(sha256: str | None = None) -> None:
@@ -153,9 +163,15 @@ class _Reader:
         self._queue: deque[tuple[int, Picture]] = deque()  # grid point, picture
         self._next_grid = 0
         self._rolls: dict[int, _TrackRolls] = {}
+        self._cutter = ThreadPoolExecutor(1, "crops")  # one thread: crops stay in order
+        self._uncut: deque[Future] = deque()
 
     def read(self, path: str | Path) -> _Decoded:
         """Raises: MediaError."""
+        with self._cutter:
+            return self._read(path)
+
+    def _read(self, path: str | Path) -> _Decoded:
         last = isolation.Record("")
         for last in isolation.read("clip", {"path": str(path)}, self._limits):
             if last.kind == "picture":
@@ -165,6 +181,8 @@ class _Reader:
                         raise ValueError("grid points go forward and end")
                 self._take(first, count, picture)
         self._cut_crops(float("inf"))
+        while self._uncut:
+            self._uncut.popleft().result()
         with isolation.believed_nothing():
             facts = last.facts
             waveform = last.arrays[0].view(np.float32).copy() if facts["info"]["audio_codec"] is not None else None
@@ -193,7 +211,11 @@ class _Reader:
                     continue
                 if track.track_id not in self._rolls:
                     self._rolls[track.track_id] = _TrackRolls()
-                self._rolls[track.track_id].add(grid / GRID_HZ, state, face_and_lips(picture, state[1]))
+                rolls = self._rolls[track.track_id]
+                rolls.add(grid / GRID_HZ, state)
+                self._uncut.append(self._cutter.submit(rolls.cut, picture, state[1]))
+            while len(self._uncut) > _MOST_UNCUT:
+                self._uncut.popleft().result()
 
     def _add_tracks(self, decoded: _Decoded) -> None:
         kept = sorted(
@@ -215,12 +237,15 @@ class _TrackRolls:
         self._states: list[tuple[np.ndarray, np.ndarray, float]] = []
         self._faces, self._lips = CropRoll(FACE_PX), CropRoll(LIPS_PX)
 
-    def add(self, time_s: float, state: tuple[np.ndarray, np.ndarray, float],
-            crops: tuple[np.ndarray, np.ndarray]) -> None:
+    def add(self, time_s: float, state: tuple[np.ndarray, np.ndarray, float]) -> None:
+        """Box, landmarks and confidence at a moment; its crops follow."""
         self.times_s.append(time_s)
         self._states.append(state)
-        self._faces.add(crops[0])
-        self._lips.add(crops[1])
+
+    def cut(self, picture: Picture, landmarks: np.ndarray) -> None:
+        """landmarks: [5, 2] of the next moment, in the file's display pixels."""
+        for roll, crop in zip((self._faces, self._lips), face_and_lips(picture, landmarks)):
+            roll.add(crop)
 
     def finish(self, track_id: int) -> tuple[FaceTrack, np.ndarray, np.ndarray]:
         boxes, landmarks, confidence = zip(*self._states)

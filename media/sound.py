@@ -13,6 +13,8 @@ from media.waveform import level_dbfs
 
 MEL_HOP = 160  # samples: 10 ms
 MEL_WINDOW = 400  # samples: 25 ms
+VOICE_PIECE = 512  # samples: what silero-vad judges at 16 kHz
+_PIECES_AT_ONCE = 512  # 16 s: bounds the memory
 
 
 @lru_cache(maxsize=4)
@@ -53,8 +55,24 @@ def _voice_model():
 def find_speech(waveform: np.ndarray) -> tuple[tuple[float, float], ...]:
     """Spans (start_s, end_s) in which a voice speaks (silero-vad)."""
     silero_vad, model = _voice_model()
-    spans = silero_vad.get_speech_timestamps(torch.from_numpy(waveform), model, sampling_rate=AUDIO_HZ)
+    spans = silero_vad.get_speech_timestamps_from_probs(_voice_probabilities(model._model, waveform), AUDIO_HZ,
+                                                        audio_length_samples=len(waveform))
     return tuple((s["start"] / AUDIO_HZ, s["end"] / AUDIO_HZ) for s in spans)
+
+
+@torch.inference_mode()
+def _voice_probabilities(network: torch.jit.ScriptModule, waveform: np.ndarray) -> list[float]:
+    """Of each piece of VOICE_PIECE samples. The library calls the network for one piece after the other, which takes
+    ten times as long: only what it remembers goes from piece to piece, its convolutions see each by itself."""
+    before = network.context_size_samples  # that a piece is seen with
+    sound = torch.nn.functional.pad(torch.from_numpy(waveform), (before, -len(waveform) % VOICE_PIECE))
+    pieces = sound.unfold(0, before + VOICE_PIECE, VOICE_PIECE)  # n before+512
+    remembered, probabilities = torch.zeros(0), []
+    for block in pieces.split(_PIECES_AT_ONCE):
+        for seen in network.encoder(network.run_extractors(block)).split(1):  # 1 128 1
+            probability, remembered = network.decoder(seen, remembered)
+            probabilities.append(probability)
+    return torch.cat(probabilities).flatten().tolist()
 
 
 def speech_to_noise_db(waveform: np.ndarray, speech_s: tuple[tuple[float, float], ...]) -> float | None:

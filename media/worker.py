@@ -22,6 +22,7 @@ from media.clip import MediaError
 from media.decoder import decode_clip, decode_pictures, decode_sound
 from media.isolation import Record, read_record, write_record
 from media.limits import Limits
+from media.pool import PoolWriter
 from media.provenance import examine
 from media.still import decode_still
 
@@ -42,7 +43,7 @@ def serve(control_fd: int) -> None:
     workers: dict[str, int] = {}  # name -> process id
     peak_kb = 0
     while True:
-        message, channels, _, _ = socket.recv_fds(control, 200, 1)
+        message, handles, _, _ = socket.recv_fds(control, 200, 2)
         action, _, name = message.decode().partition(" ")
         for known, pid in list(workers.items()):
             found, _, used = os.wait4(pid, 0 if action == "peak" else os.WNOHANG)
@@ -55,11 +56,14 @@ def serve(control_fd: int) -> None:
             with suppress(OSError):  # no process to be had: the channel closes, and that is an answer
                 if (pid := os.fork()) == 0:
                     control.close()
-                    with open(channels[0], "r+b", buffering=0) as channel:
-                        _work(channel, channel)
+                    with open(handles[0], "r+b", buffering=0) as channel:
+                        told = socket.socket(fileno=os.dup(handles[0]))
+                        shared = [PoolWriter(handle, told) for handle in handles[1:]]
+                        _work(channel, channel, *shared)
                     os._exit(0)
                 workers[name] = pid
-            os.close(channels[0])
+            for handle in handles:
+                os.close(handle)
         elif action == "kill" and name in workers:
             os.kill(workers[name], signal.SIGKILL)
         elif action == "peak":
@@ -74,7 +78,7 @@ def work_once() -> None:
         _work(sys.stdin.buffer, answers)
 
 
-def _work(requests: BinaryIO, answers: BinaryIO) -> None:
+def _work(requests: BinaryIO, answers: BinaryIO, pool: PoolWriter | None = None) -> None:
     with suppress(OSError):  # nobody listens any more
         write_record(answers, Record("ready"))
         request = read_record(requests)
@@ -82,16 +86,16 @@ def _work(requests: BinaryIO, answers: BinaryIO) -> None:
         for said in (1, 2):  # what a library prints is no record, and belongs in no log
             os.dup2(nowhere, said)
         if request is not None:
-            write_record(answers, _last_record(request.facts, answers))
+            write_record(answers, _last_record(request.facts, answers, pool))
 
 
-def _last_record(request: dict, answers: BinaryIO) -> Record:
+def _last_record(request: dict, answers: BinaryIO, pool: PoolWriter | None) -> Record:
     """Works, and says how it ended. Messages of unknown errors stay here: they may quote the file or its name."""
     limits = Limits(**request["limits"])
     confine(limits)
     try:
         for record in TASKS[request["task"]](**request["arguments"], limits=limits):
-            write_record(answers, record)
+            write_record(answers, record, pool)
             allow_silence(limits)
         return Record("end")
     except MediaError as error:

@@ -47,7 +47,7 @@ class GuardedBlocks(gr.Blocks):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.fetches = False  # whether a file may be given by its address: app.py --mcp
+        self.fetches = False  # whether a typed call may give a file by its address: app.py --mcp
         self._seen: dict[str, float] = {}  # session -> when it last called
         self._seen_lock = threading.Lock()
 
@@ -82,7 +82,7 @@ class GuardedBlocks(gr.Blocks):
                 raise gr.Error(texts.NO_SESSION)
             with self._seen_lock:
                 self._seen[session] = time.monotonic()
-        if not self.fetches and names_address(inputs):
+        if not (self.fetches and typed) and names_address(inputs):
             raise gr.Error(texts.FOREIGN_FILE)
 
     def drop_old_sessions(self, kept_s: float = KEPT_S) -> None:

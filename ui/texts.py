@@ -231,4 +231,7 @@ NO_ROUTE = "Telltale has nothing at this address."
 NO_LENGTH = "Say how long the body is (Content-Length)."
 CALL_TOO_LONG = "These arguments are too long. Upload the file first; the call then takes its path."
 UPLOAD_TOO_LONG = "This is more than Telltale takes at once: files of up to 100 MB, 2 GB together. Send fewer files."
+FETCH_TOO_LONG = (
+    "What lies at this address is more than 100 MB, or takes more than a minute to come. Send the file with the call."
+)
 NO_ROOM = "Telltale has no room for this file just now. Others' files are deleted within half an hour: try again then."

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
 
 import pytest
 
-from benchmarks import archive, speed, timing
-from benchmarks.start import time_import
+from benchmarks import archive, speed, start, timing
 from tests.media.corpus import ffmpeg
 
 
@@ -72,7 +72,18 @@ def test_what_an_archive_costs_by_hand():
 def test_an_import_is_timed_without_the_interpreter(monkeypatch, tmp_path):
     (tmp_path / "sleepy.py").write_text("import time; time.sleep(0.5)")
     monkeypatch.setattr("benchmarks.start.ROOT", tmp_path)
-    assert time_import("sleepy") > 0.25
+    assert start.time_import("sleepy") > 0.25
+
+
+def test_rounds_of_a_start_are_told_and_the_first_does_not_count(monkeypatch, capsys):
+    """The first one reads from the disk; of the two others the mean is the median."""
+    imports, pages = iter([100.0, 90.0, 1.0, 2.0, 3.0, 5.0]), iter([(80.0, None), (5.0, None), (7.0, None)])
+    monkeypatch.setattr(start, "time_import", lambda module: next(imports))
+    monkeypatch.setattr(start, "time_page", lambda: next(pages))
+    assert start.main(["--repeats", "2", "--json"]) == 0
+    *rounds, last = (line for line in capsys.readouterr().out.splitlines() if line.startswith(("round", "{")))
+    assert rounds[0] == "round 0, not counted: import_s 100.0 scan_import_s 90.0 page_s 80.0" and len(rounds) == 3
+    assert json.loads(last) == {"import_s": 2.0, "scan_import_s": 3.5, "page_s": 6.0, "paint_s": None}
 
 
 @pytest.mark.parametrize("arguments", [["--lengths", "ten"], ["--device", "abacus"]])

@@ -54,6 +54,7 @@ def test_upload_answer_and_jump(answered, talking_clip):
     assert result["sha256"] == hashlib.sha256(talking_clip.read_bytes()).hexdigest(), "the clip was changed on its way"
     assert page.locator("#verdict h2").inner_text()
     assert "Finished" in page.locator("#status").inner_text()
+    assert page.locator("#clip").get_by_role("button", name="trim").count() == 0, "it would hand in a re-encoded clip"
 
     button, seconds = jump_target(page)
     page.evaluate("document.querySelector('#player video').currentTime = 1.234")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import socket
 import sys
 import threading
 import time
+from collections import deque
 
 import numpy as np
 import pytest
 
 from media import Limits, MediaError, Reason, forget, isolation, prepare
-from media.isolation import Record, WorkerStopped, read, read_one
+from media.isolation import Record, WorkerStopped, read, read_one, read_record
+from media.pool import BYTES, Pool, PoolWriter
 
 # Tasks that do what a decoder does when a file has taken it over, or broken it.
 PLANTED = """
@@ -79,6 +83,11 @@ def chatter(limits):
     os.write(1, b"and again")
     yield Record("chatter", {}, (np.arange(5, dtype=np.uint8),))
 
+def pictures(limits, count):
+    for number in range(count):
+        planes = np.full((1000, 1600), number % 251, np.uint8), np.full(7, number % 13, np.uint8)
+        yield Record("picture", {"number": number}, (planes[0][:, :1500], planes[1]))
+
 def echo(limits, size, text):
     yield Record("echo", {"text": text}, (np.arange(size, dtype=np.uint32), np.ones((2, 3), np.uint8)[:, ::2]))
 
@@ -139,6 +148,45 @@ def test_facts_and_arrays_arrive_as_they_were_sent(either_way):
     [data] = record.arrays
     assert (data[:1_200_000].view(np.uint32) == np.arange(300_000)).all()
     assert data[1_200_000:].tolist() == [1, 1, 1, 1]  # of every second column
+
+
+def numbers_in(record: Record) -> tuple[int, int, int]:
+    """What it is called, and what its two arrays are full of; -1 where they are mixed."""
+    data = record.arrays[0]
+    parts = data[:1_500_000], data[1_500_000:]
+    assert len(parts[1]) == 7
+    return record.facts["number"], *(int(p[0]) if (p == p[0]).all() else -1 for p in parts)
+
+
+@pytest.mark.parametrize("kept", [2, 90])
+def test_pictures_that_somebody_still_has_are_not_written_over(either_way, kept):
+    """There are 40 places: of 90 that are kept, 50 come through the socket. A view is enough to keep a picture."""
+    held: deque[Record] = deque(maxlen=kept)
+    for number, record in enumerate(read("pictures", {"count": 160}, Limits())):
+        assert numbers_in(record) == (number, number % 251, number % 13)
+        held.append(Record("", record.facts, (record.arrays[0][:],)))
+    assert [numbers_in(record)[0] for record in held] == list(range(160 - kept, 160))
+    assert all(-1 not in numbers_in(record) for record in held)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="nothing is shared elsewhere")
+def test_where_a_picture_is_said_to_lie_is_not_believed():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        pool = Pool(ours)
+        with pytest.raises(OSError):  # sealed: a worker cannot take it away from who reads
+            os.ftruncate(pool.handle, 0)
+        PoolWriter(pool.handle, theirs).write([np.full(BYTES, 7, np.uint8)])
+        os.close(pool.handle)
+        sent = io.BytesIO()
+        for place in ([0, BYTES - 5, 5], [0, BYTES - 5, 6], [0, -1, 5], [0, 5, -1], [-1, 0, 5], [0, 0.5, 5], [0, 5],
+                      ["0", 0, 5], 5, "abc", [2**40, 0, 5]):
+            text = json.dumps(["picture", {}, place]).encode()
+            sent.write(isolation._HEAD.pack(len(text), 0) + text)
+        sent.seek(0)
+        good, *bad = (read_record(sent, pool) for _ in range(11))
+        assert good.arrays[0].tolist() == [7] * 5 and bad == [None] * 10
+        pool.close()
 
 
 def test_what_a_library_prints_is_no_record(either_way):
@@ -225,9 +273,7 @@ def test_a_picture_that_does_not_fit_its_bytes_is_a_crash(talking_clip, monkeypa
 @pytest.mark.parametrize("bytes_sent", [b"", b"\x01", b"\xff" * 8, b"\x02\0\0\0\0\0\0\0{}", b"\x02\0\0\0\0\0\0\0[1",
                                         b"\x04\0\0\0\x05\0\0\0null", b"\x06\0\0\0\x05\0\0\0[\"\",1]abcde"])
 def test_what_is_no_record_is_the_end(bytes_sent):
-    import io
-
-    assert isolation.read_record(io.BytesIO(bytes_sent)) is None
+    assert read_record(io.BytesIO(bytes_sent)) is None
 
 
 def test_a_server_that_was_killed_is_started_again():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from media import Limits, MediaError, Reason, prepare
+from media import Limits, MediaError, Reason, prepare, set_default_limits
 
 SMALL = Limits(size_bytes=2_000_000, duration_s=60.0, pixels=640 * 480, fps=30.0, frames=1000, streams=2)
 
@@ -79,3 +79,19 @@ def test_a_clip_that_was_accepted_is_still_refused_under_tighter_limits(examples
     prepare(path)
     with pytest.raises(MediaError):
         prepare(path, limits=Limits(duration_s=1.0))
+
+
+def test_a_process_sets_the_limits_of_clips_that_come_without(examples_dir):
+    path = examples_dir / "speech_only.ogg"
+    try:
+        set_default_limits(Limits(duration_s=1.0))
+        with pytest.raises(MediaError) as error:
+            prepare(path)
+        assert error.value.finding.reason is Reason.TOO_LONG
+        assert prepare(path, limits=Limits()).duration_s > 1
+        set_default_limits(Limits(decode_s=0.0))
+        with pytest.raises(MediaError) as error:
+            prepare(path)
+        assert error.value.finding.reason is Reason.DECODE_FAILED and "took too long" in error.value.finding.message
+    finally:
+        set_default_limits(Limits())

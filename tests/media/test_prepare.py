@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from media import GRID_HZ, Limits, MediaError, Reason, forget, prepare
+from media.crops import CropRoll
 
 SHADE_STEP = 5  # grey levels between the frames of a shaded clip
 
@@ -94,6 +95,16 @@ def test_pictures_that_start_later_leave_the_first_grid_points_empty(talking_cli
     clip = prepare(late)
     assert clip.tracks[0].times_s[0] == pytest.approx(0.52, abs=0.041)
     assert len(clip.waveform) / 16_000 == pytest.approx(1.5, abs=0.1)
+
+
+def test_a_fault_while_crops_are_cut_is_told(monkeypatch, tmp_path):
+    """They are cut in a thread of their own."""
+    def fail(roll, crop):
+        raise OSError("no room")
+
+    monkeypatch.setattr(CropRoll, "add", fail)
+    with pytest.raises(OSError, match="no room"):
+        shades_seen(monkeypatch, write_shades(tmp_path / "shades.mkv", [40 * i for i in range(30)]))
 
 
 # ---- the demo clip --------------------------------------------------------------------------------------------

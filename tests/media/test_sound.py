@@ -5,8 +5,9 @@ from __future__ import annotations
 import av
 import numpy as np
 import pytest
+import torch
 
-from media import AUDIO_HZ, prepare
+from media import AUDIO_HZ, prepare, sound
 from media.sound import (
     MEL_HOP,
     find_speech,
@@ -221,6 +222,21 @@ def test_a_voice_is_found_in_the_spoken_demo_clip(examples_dir):
     assert all(a[1] < b[0] for a, b in zip(spans, spans[1:]))
 
 
+def test_spans_are_those_that_silero_finds_piece_by_piece(examples_dir):
+    """Its own loop calls the network for each piece in turn; no whole number of pieces, and more than one block."""
+    waveform = np.tile(prepare(examples_dir / "speech_only.ogg").waveform, 3)[: 20 * AUDIO_HZ + 123]
+    silero_vad, model = sound._voice_model()
+    model.reset_states()
+    last = np.zeros(-len(waveform) % sound.VOICE_PIECE, np.float32)
+    pieces = torch.from_numpy(np.concatenate([waveform, last])).split(sound.VOICE_PIECE)
+    with torch.inference_mode():
+        one_by_one = [model(piece, AUDIO_HZ).item() for piece in pieces]
+    assert len(pieces) > sound._PIECES_AT_ONCE
+    np.testing.assert_allclose(sound._voice_probabilities(model._model, waveform), one_by_one, atol=1e-4)
+    spans = silero_vad.get_speech_timestamps_from_probs(one_by_one, AUDIO_HZ, audio_length_samples=len(waveform))
+    assert find_speech(waveform) == tuple((s["start"] / AUDIO_HZ, s["end"] / AUDIO_HZ) for s in spans)
+
+
 def test_speech_spans_move_with_the_speech(examples_dir):
     waveform = prepare(examples_dir / "speech_only.ogg").waveform[: 4 * AUDIO_HZ]
     [(straight, *_), (moved, *_)] = (find_speech(np.concatenate([np.zeros(n, np.float32), waveform]))
@@ -235,10 +251,6 @@ def test_no_voice_is_found_in_silence_or_in_a_hum():
 
 def test_finding_speech_leaves_the_number_of_threads_alone():
     """Loading the voice model sets torch's thread count to 1, which would slow every detector down."""
-    import torch
-
-    from media import sound
-
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)

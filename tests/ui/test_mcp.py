@@ -9,9 +9,11 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
+from gradio import processing_utils
 
 import app
 from detectors import available
+from ui.fetch import LimitedTransport
 
 needs_mcp = pytest.mark.skipif(find_spec("mcp") is None, reason="needs pip install -r requirements-mcp.txt")
 
@@ -87,3 +89,9 @@ def test_a_file_in_the_call_s_text_is_judged_and_does_not_stay(served, make_clip
 def test_a_tool_reads_no_file_of_the_server_and_no_address_beside_it(address, path):
     answer = asyncio.run(in_session(address, lambda session: session.call_tool("analyse", {"file": path})))
     assert answer.isError and "sha256" not in answer.content[0].text
+
+
+@needs_mcp
+def test_what_a_tool_fetches_has_the_limit_of_an_upload(served):
+    transport = processing_utils.async_transport
+    assert isinstance(transport, LimitedTransport) and transport._most_bytes == served[1].max_file_size

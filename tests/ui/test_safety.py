@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
+from gradio.utils import get_hash_seed
 from gradio_client import Client, handle_file
 
+from media import Limits, isolation
 from ui import gate, texts
 from ui.gate import HEADERS, LONGEST_CALL, LONGEST_UPLOAD, Gate, names_address
 from ui.holds import Holds
@@ -80,6 +83,30 @@ def test_an_upload_is_served_as_data_never_as_a_page(api, served_app):
     assert answer.headers["content-type"] == "application/octet-stream"
     assert answer.headers["x-content-type-options"] == "nosniff"
     Path(path).unlink()
+
+
+def test_where_an_upload_lies_cannot_be_worked_out_from_its_bytes(api):
+    """Whoever can name it may use it, and a report tells the hash of the clip and its name."""
+    (path,) = upload(api, "clip.mp4", b"known bytes").json()
+    for known in (b"", get_hash_seed().encode()):  # the second lies in Gradio's own folder, in every copy of an image
+        assert hashlib.sha256(known + b"known bytes").hexdigest() not in path
+    Path(path).unlink()
+
+
+def test_a_file_that_is_slow_to_decode_does_not_hold_the_queue_as_long_as_elsewhere(served_app, tmp_path, monkeypatch):
+    asked = []
+
+    def stall(task, arguments, limits, patience_s=None):
+        asked.append(limits)
+        isolation._refuse("stalled")
+
+    monkeypatch.setattr(isolation, "read", stall)
+    clip = tmp_path / "slow.mp4"
+    clip.write_bytes(b"a clip of its own")
+    client = Client(served_app[0], verbose=False, analytics_enabled=False)
+    answer = client.predict(handle_file(str(clip)), api_name="/analyse")
+    assert answer["reasons"] == ["DECODE_FAILED"] and "took too long" in answer["error"]
+    assert asked[0].decode_s == 240 < Limits().decode_s and asked[0].duration_s == Limits().duration_s
 
 
 @pytest.mark.parametrize(("method", "route"), [
