@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from media import Limits, MediaError, Reason, prepare, set_default_limits
@@ -81,17 +83,15 @@ def test_a_clip_that_was_accepted_is_still_refused_under_tighter_limits(examples
         prepare(path, limits=Limits(duration_s=1.0))
 
 
-def test_a_process_sets_the_limits_of_clips_that_come_without(examples_dir):
+def test_a_process_sets_the_limits_of_clips_that_come_without(examples_dir, monkeypatch):
+    monkeypatch.setattr(sys.modules["media.prepare"], "_default_limits", Limits())  # whatever it sets here is undone
     path = examples_dir / "speech_only.ogg"
-    try:
-        set_default_limits(Limits(duration_s=1.0))
-        with pytest.raises(MediaError) as error:
-            prepare(path)
-        assert error.value.finding.reason is Reason.TOO_LONG
-        assert prepare(path, limits=Limits()).duration_s > 1
-        set_default_limits(Limits(decode_s=0.0))
-        with pytest.raises(MediaError) as error:
-            prepare(path)
-        assert error.value.finding.reason is Reason.DECODE_FAILED and "took too long" in error.value.finding.message
-    finally:
-        set_default_limits(Limits())
+    set_default_limits(Limits(duration_s=1.0))
+    with pytest.raises(MediaError) as error:
+        prepare(path)
+    assert error.value.finding.reason is Reason.TOO_LONG
+    assert prepare(path, limits=Limits()).duration_s > 1
+    set_default_limits(Limits(decode_s=0.0))
+    with pytest.raises(MediaError) as error:
+        prepare(path)
+    assert error.value.finding.reason is Reason.DECODE_FAILED and "took too long" in error.value.finding.message
