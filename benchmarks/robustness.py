@@ -148,7 +148,7 @@ def measure_clip(record: Record, root: Path, detectors: Sequence[str], copies: S
         with remembering(), tempfile.TemporaryDirectory(prefix="telltale-") as folder:
             heard = {d.id: analyse_clip(clip, d) for d in loaded}
             trials = [try_variant(copy, clip, path, 0.0, loaded, heard, Path(folder)) for copy in copies]
-        readings = {name: Reading(a.score, a.verdict) for name, a in heard.items()}
+        readings = {name: Reading.of(a) for name, a in heard.items()}
         return Answers(**known, duration_s=clip.duration_s,
                        clip=readings | {CONSENSUS: agree(readings)},
                        copies={t.variant.id: t.not_tried or t.readings | {CONSENSUS: t.consensus} for t in trials})

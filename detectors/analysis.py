@@ -38,14 +38,16 @@ def analyse_clip(clip: PreparedClip, detector: Detector) -> Analysis:
         "audio": clip_score(mean_over_tracks(scores, "audio")) if scores else None,
         "sync": _highest(clip_score(s.sync) for s in scores),
     }
-    score = overall_score(scores, modalities)
+    whole = whole_score(scores, modalities)
+    score = _highest((whole, modalities["sync"]))
     if clip.info.still and score is not None and not detector.card.get("calibrated_for_stills"):
-        score, findings = None, (*findings, _uncalibrated(detector))
+        score = whole = None
+        findings = (*findings, _uncalibrated(detector))
     return Analysis(
         clip=clip.info, detector=detector.id, checkpoint=detector.card["checkpoint"],
         provisional=detector.card["provisional"], score=score, **modalities, verdict=decide(score, thresholds),
         segments=mark_segments(scores, thresholds, clip.duration_s) if scores and not clip.info.still else (),
-        windows=scores, findings=clip.quality.findings + findings, thresholds=thresholds,
+        windows=scores, findings=clip.quality.findings + findings, thresholds=thresholds, whole=whole,
         seconds=time.perf_counter() - begin, offset_s=scores[0].offset_s if scores else None,
         memory=watch.memory if scores else None,
     )
@@ -87,11 +89,11 @@ def _highest(scores) -> float | None:
     return max((s for s in scores if s is not None), default=None)
 
 
-def overall_score(scores: Sequence[WindowScores], modalities: dict[str, float | None]) -> float | None:
-    """The detector's own whole-clip head where it has one, else the most suspicious modality. Sound that does not
-    belong to the picture counts beside a whole-clip head, whose paper knows of manipulated modalities alone."""
+def whole_score(scores: Sequence[WindowScores], modalities: dict[str, float | None]) -> float | None:
+    """The detector's own whole-clip head where it has one, else the more suspicious of picture and sound. Sound that
+    does not belong to the picture counts beside it: the papers' heads know of manipulated modalities alone."""
     whole = _highest(clip_score(s.whole) for s in scores)
-    return _highest(modalities.values() if whole is None else (whole, modalities["sync"]))
+    return _highest((modalities["video"], modalities["audio"])) if whole is None else whole
 
 
 def score_clip(clip: PreparedClip, detectors: Sequence[str], device: str = "auto",

@@ -1,15 +1,18 @@
 """What several detectors say together.
 
-Each set of the project's own detectors has a fit of its own, made on development folds that none of them learnt from
-(training.consensus): their calibrated log-odds l are weighted, so that who adds nothing counts nothing, and summed,
+Two questions are asked of a clip: is its picture or its sound manipulated, and does its sound belong to its picture?
+For the first, each set of the project's own detectors has a fit of its own, made on development folds that none of them
+learnt from (training.consensus): their calibrated log-odds l are weighted, so that who adds nothing counts nothing, and
+summed,
 
-    logit = bias + sum of weight_d · l_d,      weight_d >= 0,
+    logit = bias + sum of weight_d · l_d,      weight_d >= 0.
 
-and thresholds keep false alarms on those folds' genuine clips rare. Fits lie in consensus.json beside the checkpoints
-and name the weights that they were made of. Where there is none for those who judge (a detector from outside, new
-weights), the mean score and the middle verdict stand for all of them. A detector whose development clips are not known
-is left out by name. One alarm alone accuses nobody: MANIPULATED
-needs a second detector that finds the clip at least suspicious.
+The second is answered by those who listen for it, on average: the others, who cannot hear it, do not dilute it. The
+score is the higher of the two answers, and thresholds keep false alarms on those folds' genuine clips rare. Fits lie in
+consensus.json beside the checkpoints and name the weights that they were made of. Where there is none for those who
+judge (a detector from outside, new weights), the mean score and the middle verdict stand for all of them. A detector
+whose development clips are not known is left out by name. One alarm alone accuses nobody: MANIPULATED needs a second
+detector that finds the clip at least suspicious.
 """
 
 from __future__ import annotations
@@ -30,6 +33,21 @@ SUREST = 1e-4  # scores nearer to 0 or 1 count as this far from it
 
 
 @dataclass(frozen=True)
+class Voice:
+    """What one detector says of a clip, as Analysis has it."""
+
+    score: float | None  # None: it abstains
+    verdict: Verdict
+    whole: float | None = None  # None: as score
+    sync: float | None = None
+
+    @property
+    def manipulated(self) -> float | None:
+        """P(picture or sound is manipulated)."""
+        return self.score if self.whole is None else self.whole
+
+
+@dataclass(frozen=True)
 class Fit:
     """How one set of detectors is heard together."""
 
@@ -38,9 +56,18 @@ class Fit:
     manipulated: float  # thresholds of the score
     suspicious: float
 
-    def score(self, scores: Mapping[str, float]) -> float:
-        logit = self.bias + sum(weight * log_odds(scores[name]) for name, weight in self.weights.items())
-        return 1 / (1 + math.exp(-logit))
+    def manipulation(self, voices: Mapping[str, Voice]) -> float:
+        """Log-odds that picture or sound is manipulated."""
+        return self.bias + sum(weight * log_odds(voices[name].manipulated) for name, weight in self.weights.items())
+
+    def score(self, voices: Mapping[str, Voice]) -> float:
+        return 1 / (1 + math.exp(-max(self.manipulation(voices), mismatch(voices))))
+
+
+def mismatch(voices: Mapping[str, Voice]) -> float:
+    """Log-odds that the sound does not belong to the picture, of those who listen for it; without any, below all."""
+    told = [log_odds(voice.sync) for voice in voices.values() if voice.sync is not None]
+    return sum(told) / len(told) if told else -math.inf
 
 
 @dataclass(frozen=True)
@@ -51,32 +78,39 @@ class Consensus:
     verdict: Verdict
     weights: dict[str, float]  # share of each, which add up to 1
     fit: Fit | None  # None: all count alike
+    by_sync: bool = False  # the sound that does not belong decides the score, and the weights do not
 
     def to_json(self) -> dict:
         """What the answer says of it beside score and verdict."""
         told = {"weights": {"score": {name: round(share, 4) for name, share in self.weights.items()}},
                 "fitted": self.fit is not None}
         if self.fit is not None:
+            told["by_sync"] = self.by_sync
             told["thresholds"] = {"manipulated": self.fit.manipulated, "suspicious": self.fit.suspicious}
         return told
 
 
-def agree(scores: Mapping[str, float | None], verdicts: Mapping[str, Verdict], folder: Path = CHECKPOINTS) -> Consensus:
-    """Of detectors by id: clip scores (None: it abstained) and verdicts. folder: of their checkpoints."""
-    judged = {name: score for name, score in scores.items() if score is not None}
+def voice_of(analysis: Analysis) -> Voice:
+    return Voice(analysis.score, analysis.verdict, analysis.whole, analysis.sync)
+
+
+def agree(voices: Mapping[str, Voice], folder: Path = CHECKPOINTS) -> Consensus:
+    """Of detectors by id. folder: of their checkpoints."""
+    judged = {name: voice for name, voice in voices.items() if voice.score is not None}
     if not judged:
         return Consensus(None, Verdict.CANNOT_EVALUATE, {}, None)
     fit = fit_for(judged, folder)
     if fit is None:
-        mean = sum(judged.values()) / len(judged)
-        return Consensus(mean, majority([verdicts[name] for name in judged]),
+        mean = sum(voice.score for voice in judged.values()) / len(judged)
+        return Consensus(mean, majority([voice.verdict for voice in judged.values()]),
                          dict.fromkeys(judged, 1 / len(judged)), None)
     score, total = fit.score(judged), sum(fit.weights.values())
-    alarmed = sum(SEVERITY.index(verdicts[name]) > 0 for name in judged)
+    alarmed = sum(SEVERITY.index(voice.verdict) > 0 for voice in judged.values())
     verdict = decide(score, fit)
     if verdict == Verdict.MANIPULATED and alarmed < 2:
         verdict = Verdict.SUSPICIOUS
-    return Consensus(score, verdict, {name: fit.weights.get(name, 0.0) / total for name in judged}, fit)
+    return Consensus(score, verdict, {name: fit.weights.get(name, 0.0) / total for name in judged}, fit,
+                     mismatch(judged) > fit.manipulation(judged))
 
 
 def decide(score: float | None, thresholds: Thresholds | Fit) -> Verdict:
@@ -117,4 +151,4 @@ def fit_for(names: Collection[str], folder: Path = CHECKPOINTS) -> Fit | None:
 
 def together(analyses: Sequence[Analysis]) -> Consensus:
     """Of whole analyses of one clip."""
-    return agree({a.detector: a.score for a in analyses}, {a.detector: a.verdict for a in analyses})
+    return agree({a.detector: voice_of(a) for a in analyses})

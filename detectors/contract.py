@@ -146,6 +146,7 @@ class Analysis:
     findings: tuple[Finding, ...]
     thresholds: Thresholds
     seconds: float  # time the scoring took
+    whole: float | None = None  # the score without `sync`: that picture or sound is manipulated
     offset_s: float | None = None  # by which the sound comes after the picture of the main face, where it is told
     memory: Memory | None = None  # that the scoring took
 

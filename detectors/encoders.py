@@ -115,7 +115,7 @@ def _ellipse(side: int, centre: Sequence[float], half_axes: tuple[float, float])
     return torch.sigmoid((1 - torch.hypot(x, y)) / _EDGE * 2)
 
 
-class FaceEncoder(_Frozen):
+class FaceTrunk(_Frozen):
     """EfficientNet-Lite0's maps at all depths, each averaged over the regions of an aligned crop."""
 
     widths = (32, 16, 24, 40, 80, 112, 192, 320)  # the stem's map and those of the seven stages
@@ -133,11 +133,6 @@ class FaceEncoder(_Frozen):
             self.register_buffer(f"weights_{side}", weights / weights.sum(1, keepdim=True), persistent=False)
         self.freeze()
 
-    @property
-    def camera_layer(self) -> nn.Module:
-        """For Grad-CAM: the fifth stage, maps of 10 by 10 for faces of 160 px. Later ones hardly tell places apart."""
-        return self.blocks[4]
-
     def forward(self, faces: Tensor) -> Tensor:
         """faces (n, 3, face_px, face_px) RGB in [0, 1] -> (n, len(REGIONS), dim).
 
@@ -145,9 +140,6 @@ class FaceEncoder(_Frozen):
         """
         if faces.shape[1:] != (3, self.face_px, self.face_px):
             raise ValueError(f"faces must be (n, 3, {self.face_px}, {self.face_px}), not {tuple(faces.shape)}")
-        return recall(self, faces, self._look)
-
-    def _look(self, faces: Tensor) -> Tensor:
         pixels = (2 * faces - 1).contiguous(memory_format=torch.channels_last)  # a third faster on a CPU
         x = self.bn1(self.conv_stem(pixels))
         told = [self._over_regions(x)]
@@ -160,6 +152,37 @@ class FaceEncoder(_Frozen):
         """(n, C, side, side) -> weighted means (n, R, C)."""
         weights = self.get_buffer(f"weights_{maps.shape[-1]}")
         return (maps.flatten(2) @ weights.T).transpose(1, 2)
+
+
+class FaceEncoder(_Frozen):
+    """Two trunks side by side: one as it was published, one tuned on forged faces (training/lessons/face_encoder.py).
+
+    The first was the better on web sites like those it was compared on, the second on others: docs/experiments.md.
+    """
+
+    trunks = 2
+    rows = trunks * len(REGIONS)
+    dim = FaceTrunk.dim
+
+    def __init__(self, face_px: int = FACE_PX) -> None:
+        """As FaceTrunk."""
+        super().__init__()
+        self.face_px = face_px
+        self.published, self.tuned = FaceTrunk(face_px), FaceTrunk(face_px)
+        self.freeze()
+
+    @property
+    def camera_layer(self) -> nn.Module:
+        """For Grad-CAM: the tuned trunk's fifth stage, maps of 10 by 10 for faces of 160 px. Later ones hardly tell
+        places apart."""
+        return self.tuned.blocks[4]
+
+    def forward(self, faces: Tensor) -> Tensor:
+        """faces as FaceTrunk takes them -> (n, rows, dim), the rows of the published trunk first.
+
+        Raises: ValueError for faces of another size.
+        """
+        return recall(self, faces, lambda these: torch.cat([self.published(these), self.tuned(these)], dim=1))
 
 
 # ------------------------------------------------------------------------------------------- speech

@@ -28,16 +28,16 @@ Departures of both configurations:
   or "all". The similarity loss needs no such choice: it compares the moments of a batch, not the codes of a clip.
 
 Departures of `SHIPPED`, which has some thousand training clips and two processor cores:
-- Faces go through a frozen EfficientNet-Lite0, averaged over regions of the face at all depths, and the deviation
-  over time stands beside the mean. On little material frozen features were as good as hours of tuning.
+- Faces go through two frozen EfficientNet-Lite0s (detectors.encoders), averaged over regions of the face at all
+  depths, and the deviation over time stands beside the mean.
 - Sound goes through a frozen speech encoder, mean and deviation over the loud part, AND through a small network that
   is trained here. On development material the frozen encoder held up best between clips of one page, where only the
   voice differs; cepstra hold what it was never asked to keep, and were the better of the two under codecs.
 - Cepstra are linear in frequency (LFCC), not mel: mel filters merge the upper half of the band, where vocoders
   leave their traces. In the same comparison they were at least as good, over all clips and within a page.
 - Everything is narrow (d = 32), and of the frozen features only the first principal components over the training
-  clips are read, 32 of 8,160 for faces and 64 of 400 for speech, each scaled to the same spread: with all of them the
-  network learns its few sources by heart.
+  clips are read, 32 of 8,160 for faces from each network and 64 of 400 for speech, each scaled to the same spread: with
+  all of them the network learns its few sources by heart.
 - A clip shorter than the window is not stretched. Frames without a face and sound after the end take no part.
 
 MISSING MODALITY. A batch has sound, faces, lips, or some of them. What is missing has no tokens, so the attention
@@ -65,7 +65,7 @@ import torchaudio.functional as AF
 from torch import Tensor, nn
 
 from detectors.contract import Inputs, InputSpec, Windows, WindowScores
-from detectors.encoders import REGIONS, FaceEncoder, SpeechEncoder
+from detectors.encoders import FaceEncoder, SpeechEncoder
 from detectors.scoring import calibrated, score_windows
 from detectors.ss_avd import either_fake, smoothed_bce
 from detectors.whitening import Whiten
@@ -104,7 +104,7 @@ class MISAVoiDDConfig:
     attention_width: int = 2048  # of its feed-forward part [MISA]
     attention_dropout: float = 0.1  # [MISA]
     classifier_dropout: float = 0.5  # [MISA]
-    face_components: int = 0  # principal components that are kept of the frozen features of faces; 0: all features
+    face_components: int = 0  # principal components that are kept of what each network tells of faces; 0: all of it
     speech_components: int = 0
     feature_dropout: float = 0.0  # share of the frozen features, or of their components, that is dropped in training
     codes: str = "both"  # "specific" and "invariant" are the ablations
@@ -221,7 +221,7 @@ def at_half_rate(mask: Tensor, steps: int) -> Tensor:
 class XceptionFrames(nn.Module):
     """Xception up to its global mean [paper]; weights still random. Faces (n, 3, H, W) in [0, 1] -> (n, 1, 2048)."""
 
-    dim = 2048
+    dim, rows, trunks = 2048, 1, 1
 
     def __init__(self):
         super().__init__()
@@ -297,18 +297,18 @@ class LipNet(nn.Module):
 class MISAVoiDD(nn.Module):
     """The network: `encode`, the encoders that SHIPPED takes as they are; and `tell`, all that is trained there.
 
-    face_encoder: (n, 3, face_px, face_px) -> (n, regions, dim). speech_encoder: (n, samples), lengths (n,) or None ->
-    (n, S, dim), of each sound as if it were that long. Both have `dim`; the second one may be None.
+    face_encoder: (n, 3, face_px, face_px) -> (n, rows, dim), of so many trunks one after another. speech_encoder:
+    (n, samples), lengths (n,) or None -> (n, S, dim), of each sound as if it were that long; it may be None.
     """
 
-    def __init__(self, cfg: MISAVoiDDConfig, face_encoder: nn.Module, regions: int,
-                 speech_encoder: nn.Module | None = None):
+    def __init__(self, cfg: MISAVoiDDConfig, face_encoder: nn.Module, speech_encoder: nn.Module | None = None):
         super().__init__()
         self.cfg = cfg
         self.face_encoder, self.speech_encoder = face_encoder, speech_encoder
         self.register_buffer("bank", filter_bank(cfg.filter_scale, cfg.filters), persistent=False)
 
-        self.whiten_faces = Whiten(regions * face_encoder.dim * (2 if cfg.deviations else 1), cfg.face_components)
+        self.whiten_faces = Whiten(face_encoder.rows * face_encoder.dim * (2 if cfg.deviations else 1),
+                                   cfg.face_components, face_encoder.trunks)
         self.whiten_speech = None
         if speech_encoder is not None:
             self.whiten_speech = Whiten(2 * speech_encoder.dim, cfg.speech_components)
@@ -374,7 +374,8 @@ class MISAVoiDD(nn.Module):
         """"faces" and "speech", those that are there: statistics over time (n, D), before they are whitened."""
         found = {}
         if features.faces is not None:
-            found["faces"] = statistics(features.faces.float(), features.face_seen, self.cfg.deviations)
+            parts = features.faces.float().chunk(self.face_encoder.trunks, dim=-1)
+            found["faces"] = torch.cat([statistics(part, features.face_seen, self.cfg.deviations) for part in parts], 1)
         if features.speech is not None and self.whiten_speech is not None:
             loud = loud_moments(features.bands.float(), features.bands_seen)
             found["speech"] = statistics(features.speech.float(), at_half_rate(loud, features.speech.shape[1]))
@@ -446,8 +447,8 @@ def build(card: dict) -> MISAVoiDD:
     cfg = MISAVoiDDConfig(**architecture)
     speech = SpeechEncoder() if cfg.speech_encoder else None
     if cfg.face_encoder == "xception":
-        return MISAVoiDD(cfg, XceptionFrames(), 1, speech)
-    return MISAVoiDD(cfg, FaceEncoder(cfg.face_px), len(REGIONS), speech)
+        return MISAVoiDD(cfg, XceptionFrames(), speech)
+    return MISAVoiDD(cfg, FaceEncoder(cfg.face_px), speech)
 
 
 def example(config: MISAVoiDDConfig) -> tuple[Tensor, ...]:

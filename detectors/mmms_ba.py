@@ -56,7 +56,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet18
 
 from detectors.contract import Inputs, InputSpec, Segment, Windows, WindowScores
-from detectors.encoders import REGIONS, ROW_SAMPLES, FaceEncoder, SpeechEncoder
+from detectors.encoders import ROW_SAMPLES, FaceEncoder, SpeechEncoder
 from detectors.proposals import soft_nms
 from detectors.scoring import batches, calibrated, to_inputs
 from detectors.sync import (
@@ -208,6 +208,8 @@ def mean_std(x: Tensor, there: Tensor) -> Tensor:
 class ResNetEncoder(nn.Module):
     """INFERRED: mean ResNet-18 features of face and lips, and mean log-mel, per sequence. Weights start at random."""
 
+    groups: dict[str, int] = {}  # noqa: RUF012 (never changed)
+
     def __init__(self, cfg: MMMSBAConfig):
         super().__init__()
         self.cfg = cfg
@@ -257,9 +259,9 @@ class PretrainedEncoder(nn.Module):
         self.speech = SpeechEncoder() if "audio" in cfg.parts else None
         self.pair = SyncPair(cfg.sync)
         self.requires_grad_(False)
-        self.dims = {"lips": 2 * (cfg.sync.dim + OCTAVES) + OCTAVES}
+        self.dims, self.groups = {"lips": 2 * (cfg.sync.dim + OCTAVES) + OCTAVES}, {}
         if self.face is not None:
-            self.dims["face"] = len(REGIONS) * self.face.dim
+            self.dims["face"], self.groups = self.face.rows * self.face.dim, {"face": self.face.trunks}
         if self.speech is not None:
             self.dims["audio"] = 2 * (self.speech.dim + cfg.sync.dim + cfg.sync.bands)
         self.eval()
@@ -296,7 +298,7 @@ class PretrainedEncoder(nn.Module):
 
     @staticmethod
     def face_features(regions: Tensor, seen: Tensor) -> dict[str, Tensor]:
-        """FaceEncoder's answers (n, N·k, R, C), seen (n, N, k) -> fields of Features: the mean of each sequence."""
+        """FaceEncoder's answers (n, N·k, rows, C), seen (n, N, k) -> fields of Features: the mean of each sequence."""
         x = regions.flatten(2).unflatten(1, seen.shape[1:])  # n N k R·C
         mean = (x * seen[..., None]).sum(2) / seen.sum(2, keepdim=True).clamp(min=1)
         return {"face": mean, "face_there": seen.any(2)}
@@ -340,9 +342,10 @@ class Context(nn.Module):
     together, in order for one direction and in reverse for the other, so that gaps and padding are no steps at all.
     """
 
-    def __init__(self, dim: int, cfg: MMMSBAConfig):
+    def __init__(self, dim: int, cfg: MMMSBAConfig, groups: int = 1):
+        """groups: of the features, whose components are found apart; they share cfg.components."""
         super().__init__()
-        self.whiten = Whiten(dim, cfg.components) if cfg.components else nn.Identity()
+        self.whiten = Whiten(dim, cfg.components // groups, groups) if cfg.components else nn.Identity()
         self.input_dropout = nn.Dropout(cfg.input_dropout)
         self.ahead = nn.GRU(cfg.components or dim, cfg.hidden, batch_first=True)
         self.back = nn.GRU(cfg.components or dim, cfg.hidden, batch_first=True)
@@ -389,7 +392,8 @@ class MMMSBA(nn.Module):
         super().__init__()
         self.cfg = cfg
         self.encoder = ENCODERS[cfg.encoder](cfg)
-        self.contexts = nn.ModuleDict({part: Context(self.encoder.dims[part], cfg) for part in cfg.parts})
+        self.contexts = nn.ModuleDict({part: Context(self.encoder.dims[part], cfg, self.encoder.groups.get(part, 1))
+                                       for part in cfg.parts})
         self.pairs = tuple(combinations(cfg.parts, 2))
         gated = 2 * len(self.pairs) if cfg.attention == "bi-modal" else len(cfg.parts)
         width = (gated + len(cfg.parts)) * cfg.dense

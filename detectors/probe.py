@@ -30,7 +30,7 @@ import numpy as np
 
 from detectors import consensus
 from detectors.analysis import analyse_clip
-from detectors.consensus import SEVERITY
+from detectors.consensus import SEVERITY, Voice, voice_of
 from detectors.contract import MODALITIES, Analysis, Detector, Verdict
 from detectors.recall import remembering
 from detectors.segments import score_curve
@@ -51,6 +51,11 @@ class Reading:
     score: float | None
     verdict: Verdict
     lost: tuple[str, ...] = ()  # modalities that were judged in the clip and cannot be in this copy
+    voice: Voice | None = None  # a detector's, of which a consensus is made
+
+    @classmethod
+    def of(cls, analysis: Analysis) -> Reading:
+        return cls(analysis.score, analysis.verdict, voice=voice_of(analysis))
 
     def to_json(self) -> dict:
         return {"score": None if self.score is None else round(self.score, 4), "verdict": str(self.verdict),
@@ -145,7 +150,7 @@ def probe(path: str | Path, detectors: Sequence[Detector], base: Sequence[Analys
             if on_stage:
                 on_stage(f"Probing: {variant.doing[0].lower()}{variant.doing[1:]}", time.monotonic() - begin)
             trials.append(try_variant(variant, part, path, start_s, detectors, heard, Path(folder), begin + limit_s))
-    readings = {d.id: Reading(heard[d.id].score, heard[d.id].verdict) for d in detectors}
+    readings = {d.id: Reading.of(heard[d.id]) for d in detectors}
     outcomes = {
         d.id: weigh(whole[d.id].verdict, readings[d.id],
                     [(t.variant, t.readings[d.id]) for t in trials if t.not_tried is None])
@@ -212,7 +217,7 @@ def read(varied: Analysis, clip: Analysis) -> Reading:
     lost = tuple(m for m in MODALITIES if getattr(clip, m) is not None and getattr(varied, m) is None)
     if lost or varied.score is None:
         return Reading(None, Verdict.CANNOT_EVALUATE, lost)
-    return Reading(varied.score, varied.verdict)
+    return Reading.of(varied)
 
 
 def _unread(clip: Analysis) -> Reading:
@@ -221,8 +226,7 @@ def _unread(clip: Analysis) -> Reading:
 
 def agree(readings: Mapping[str, Reading]) -> Reading:
     """The consensus of those that judged, as detectors.consensus forms it; by id."""
-    told = consensus.agree({name: r.score for name, r in readings.items()},
-                           {name: r.verdict for name, r in readings.items()})
+    told = consensus.agree({name: r.voice or Voice(r.score, r.verdict) for name, r in readings.items()})
     lost = dict.fromkeys(m for r in readings.values() for m in r.lost) if told.score is None else ()
     return Reading(told.score, told.verdict, tuple(lost))
 

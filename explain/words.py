@@ -43,7 +43,8 @@ MODALITIES = {"video": "Picture", "audio": "Sound", "sync": "Lip-sync"}
 AGREEMENT = "{agree} of {of} detectors give exactly this verdict."
 RULE = {  # by whether their weights were fitted
     False: "Where they differ it is the middle one, or the milder of the two in the middle.",
-    True: "It follows from all their scores together; strong signs need a second detector that sees some.",
+    True: "It follows from all their scores together, or from the lip-sync where that is the stronger sign; strong "
+          "signs need a second detector that sees some.",
 }
 MORE_ALARMED = {False: "By itself, {names} finds {signs}.", True: "By themselves, {names} find {signs}."}
 PROVISIONAL_BADGE = "Demonstration weights"

@@ -35,13 +35,18 @@ from detectors.checkpoint import CHECKPOINTS, read_card, read_checkpoint, ship_c
 from detectors.segments import clip_score
 from training.labels import MISMATCHED
 from training.log import read_log
+from training.recipe import FOLD
 from training.sampling import Sample, read_samples, split_fold
 from training.shards import read_command
 
 HEADS = ("video", "audio", "sync", "whole")
-FALSE_ALARMS = {"manipulated": 0.05, "suspicious": 0.15}  # of genuine development clips, at most
+FALSE_ALARMS = {"manipulated": 0.05, "suspicious": 0.15}  # of genuine clips of sources that are not known yet, at most
+SURE = 0.8  # in so many of all redrawn sets of development sources; other sources look unlike these
 # Whatever the false alarms: an even chance is no sign, and a span that is pointed at needs more than a suspicion.
 FLOORS = {"manipulated": 0.8, "suspicious": 0.6, "segment_on": 0.7}
+# Sound that does not belong to its picture is rare, and its evidence is noisy: so many genuine development clips may
+# look more likely mismatched than not. At even odds every fifth would.
+MISMATCHED_GENUINE = 0.02
 MARKED_GENUINE = 0.15  # of genuine development clips may have a moment that would open a segment
 HYSTERESIS = 0.15  # a segment closes this far below where it opens
 _UNSET = Thresholds(manipulated=1.0, suspicious=1.0, segment_on=1.0, segment_off=1.0)  # while scores are gathered
@@ -73,6 +78,17 @@ def threshold_at(genuine: np.ndarray, false_alarms: float) -> float:
     return float(np.nextafter(ranked[allowed], 2.0))
 
 
+def threshold_for_new_sources(genuine: np.ndarray, sources: Sequence[str], false_alarms: float) -> float:
+    """The threshold that keeps its promise for SURE of 500 bootstrap draws of the sources of genuine scores [n]: some
+    sources are full of alarms, and it is chance whether one of them is among those at hand."""
+    sources, rng = np.asarray(sources), np.random.default_rng(0)
+    names = np.unique(sources)
+    of_source = [genuine[sources == name] for name in names]
+    draws = (rng.integers(len(names), size=len(names)) for _ in range(500))
+    drawn = [threshold_at(np.concatenate([of_source[i] for i in draw]), false_alarms) for draw in draws]
+    return float(np.quantile(drawn, SURE))
+
+
 def calibrate(run: Path, samples: Sequence[Sample], jobs: int = 1, clips: int | None = None) -> tuple[dict, dict]:
     """(weights, card) with calibration and thresholds; the card's results are filled in by training.evaluate.
 
@@ -84,11 +100,14 @@ def calibrate(run: Path, samples: Sequence[Sample], jobs: int = 1, clips: int | 
     state, card = read_checkpoint(trained_weights(run))
     parts = held_parts(run, card, samples, clips)
     card["calibration"] = fit_heads(analyse_all(parts, {}, jobs))
-    genuine = [Part(part.checkpoint, tuple(s for s in part.held if fake_of(s) == 0)) for part in parts]
-    card["thresholds"] = draw_thresholds([a for _, a in analyse_all(genuine, card["calibration"], jobs)])
+    genuine = [Part(part.checkpoint, tuple(s for s in as_found(part.held) if fake_of(s) == 0)) for part in parts]
+    card["thresholds"] = draw_thresholds(analyse_all(genuine, card["calibration"], jobs))
     module = MODULES[card["recipe"]["detector"]]
     held = {(s.folder, s.key) for part in parts for s in part.held}
-    learnt, _ = split_fold(samples, card["recipe"]["folds"], card["fold"], card["recipe"]["seed"])
+    learnt = samples
+    if card["fold"] is not None:
+        kept = {(s.folder, s.key) for s in held_samples(samples, card, card["fold"])}
+        learnt = [s for s in samples if (s.folder, s.key) not in kept]
     card |= {
         "name": module.NAME, "paper": module.CITATION, "provisional": True,
         "weights": weights_hash(state, card["calibration"]),
@@ -118,18 +137,39 @@ def held_parts(run: Path, card: dict, samples: Sequence[Sample], clips: int | No
 
     Raises: CheckpointError where a fold's network is missing, or was not refitted as the run was.
     """
-    weights = trained_weights(run).name
-    folds = {run: card["fold"]} if card["fold"] is not None else {
-        run / f"fold-{fold}": fold for fold in range(card["recipe"]["folds"])}
+    weights, folds = trained_weights(run).name, fold_runs(run, card)
     parts = []
     for folder, fold in folds.items():
         if not (folder / weights).is_file():
             raise CheckpointError(f"{folder} holds no {weights}, but {run} does; folds must be made as the run was")
-        _, held = split_fold(samples, card["recipe"]["folds"], fold, card["recipe"]["seed"])
+        held = held_samples(samples, read_card(folder / weights), fold)
         if clips is not None:
             held = some_groups(held, math.ceil(clips / len(folds)), card["recipe"]["seed"])
         parts.append(Part(folder / weights, tuple(held)))
     return parts
+
+
+def held_samples(samples: Sequence[Sample], card: dict, fold: int) -> list[Sample]:
+    """Those of the sources that a fold's run held out; they may be more than it had then, or other forgeries of them.
+    A run on clips without sources is dealt again, which needs the same samples."""
+    if sources := card.get("held_sources"):
+        return [s for s in samples if s.source in sources]
+    return split_fold(samples, card["recipe"]["folds"], fold, card["recipe"]["seed"])[1]
+
+
+def as_found(samples: Sequence[Sample]) -> list[Sample]:
+    """Clips of the corpora, without forgeries and the originals beside them, where there are genuine and fake ones of
+    these: what training.forge makes is shorter, more hidden and more degraded than what people bring, and a probability
+    that was fitted to it would be timid."""
+    forged = {(s.folder, s.group) for s in samples if s.forged}
+    found = [s for s in samples if (s.folder, s.group) not in forged]
+    return found if {fake_of(s) for s in found} >= {0, 1} else list(samples)
+
+
+def fold_runs(run: Path, card: dict) -> dict[Path, int]:
+    """The run itself, or where it learnt from everything the runs of its folds; and the fold that each held out."""
+    return {run: card["fold"]} if card["fold"] is not None else {
+        run / f"fold-{fold}": fold for fold in range(card["recipe"]["folds"])}
 
 
 def some_groups(samples: Sequence[Sample], most: int, seed: int) -> list[Sample]:
@@ -175,12 +215,17 @@ def _detector(checkpoint: Path, calibration: str) -> Detector:
 
 
 def fit_heads(scored: Scored) -> dict[str, dict[str, float]]:
-    """Head -> Platt's scale and bias, of uncalibrated clips. A head whose development clips are all genuine, or all
-    fake, has none and stays as it is."""
-    fits = {}
+    """Head -> Platt's scale and bias, of uncalibrated clips, for even odds. A head whose development clips are all
+    genuine, or all fake, has none and stays as it is. The others are fitted to clips as_found. `sync` is only moved,
+    so that few genuine clips, degraded ones too, lie above an even chance: its scale was fitted with the lip-sound
+    pair, to far more mismatched clips than there are here."""
+    fits, found = {}, {(s.folder, s.key) for s in as_found([sample for sample, _ in scored])}
     for head in HEADS:
-        logits, labels = clip_logits(scored, head)
-        if len(set(labels)) == 2:
+        told = scored if head == "sync" else [(s, a) for s, a in scored if (s.folder, s.key) in found]
+        logits, labels = clip_logits(told, head)
+        if head == "sync" and 0 in labels:
+            fits[head] = {"scale": 1.0, "bias": -threshold_at(logits[labels == 0], MISMATCHED_GENUINE)}
+        elif len(set(labels)) == 2:
             fits[head] = fit_platt(logits, labels)
     return fits
 
@@ -225,16 +270,17 @@ def fake_of(sample: Sample) -> float:
     return max((label for label in labels if not math.isnan(label)), default=math.nan)
 
 
-def draw_thresholds(genuine: Sequence[Analysis]) -> dict[str, float]:
+def draw_thresholds(genuine: Scored) -> dict[str, float]:
     """Operating points from the answers to genuine clips: the clip's score, and its highest moment.
 
     Raises: ValueError when there is none.
     """
     if not genuine:
         raise ValueError("no genuine development clip can be judged; thresholds need some")
-    clips = np.array([analysis.score for analysis in genuine])
-    thresholds = {name: max(threshold_at(clips, share), FLOORS[name]) for name, share in FALSE_ALARMS.items()}
-    highest = np.array([highest_moment(analysis.windows) for analysis in genuine])
+    clips, sources = np.array([analysis.score for _, analysis in genuine]), [sample.source for sample, _ in genuine]
+    thresholds = {name: max(threshold_for_new_sources(clips, sources, share), FLOORS[name])
+                  for name, share in FALSE_ALARMS.items()}
+    highest = np.array([highest_moment(analysis.windows) for _, analysis in genuine])
     opens = float(np.clip(threshold_at(highest, MARKED_GENUINE), FLOORS["segment_on"], 0.95))
     return {**thresholds, "segment_on": opens, "segment_off": opens - HYSTERESIS}
 
@@ -270,25 +316,37 @@ def _commands(card: dict, refitted: bool, samples: Sequence[Sample], clips: int 
     run = f"runs/{detector}"
     runs = [run, *(f"{run}/fold-{k}" for k in range(recipe["folds"]) if fold == "all")]
     lesson = recipe.get("lesson", {})
-    tuning = [
-        f"python -m training.train training/recipes/face_encoder.yaml --samples SHARDS --fold {tuned['fold']}",
-        "cp runs/face_encoder/best.safetensors ENCODERS/face_encoder.safetensors",
-    ] if (tuned := card.get("face_encoder")) else []
-    encoding = [
-        "python -m training.pretrained --out ENCODERS", *tuning,
-        "python -m training.encode SHARDS --out ENCODED --encoders ENCODERS",
-    ] if "encoders" in lesson else []
+    encoding, encoded = _encoding(card, lesson.get("encoders"))
     start = "python" if processes == 1 else f"torchrun --nproc-per-node {processes}"
     return [
         *sorted({read_command(folder) for folder in {s.folder for s in samples}} - {""}),
         *encoding,
         *(["python -m training.lessons.sync training/recipes/sync.yaml --samples SHARDS"] if "pair" in lesson else []),
         f"{start} -m training.train training/recipes/{detector}.yaml --samples "
-        f"{'ENCODED' if encoding else 'SHARDS'} --noise DATA/noise --fold {fold}",
+        f"{encoded} --noise DATA/noise --fold {fold}",
         *(f"python -m training.refit {folder} --samples SHARDS --noise DATA/noise" for folder in runs if refitted),
         f"python -m training.calibrate {run} --samples SHARDS" + ("" if clips is None else f" --clips {clips}"),
         f"python -m training.evaluate {detector} manifest DATA --card",
     ]
+
+
+def _encoding(card: dict, encoders: str | None) -> tuple[list[str], str]:
+    """What came before a detector that reads encoders, kept in that folder; and what it learnt from."""
+    if encoders is None:
+        return [], "SHARDS"
+    pretrained = f"python -m training.pretrained --out {encoders}"
+    encoded = f"ENCODED/{FOLD}" if FOLD in encoders else "ENCODED"
+    encode = f"python -m training.encode SHARDS --out {encoded} --encoders {encoders}"
+    if "face_encoder" not in card:
+        return [pretrained, encode], encoded
+    tune = "python -m training.train training/recipes/face_encoder.yaml --samples SHARDS --fold "
+    copy = f"cp runs/face_encoder{{run}}/best.safetensors {encoders}/face_encoder.safetensors"
+    if FOLD not in encoders:
+        return [f"{tune}{card['fold']}", pretrained, copy.format(run=""), encode], encoded
+    commands = [f"{tune}all"]
+    for run, own in {"": "all", **{f"/fold-{k}": str(k) for k in range(card["recipe"]["folds"])}}.items():
+        commands += [line.replace(FOLD, own) for line in (pretrained, copy.replace("{run}", run), encode)]
+    return commands, encoded
 
 
 def _hours(run: Path, card: dict) -> float | None:

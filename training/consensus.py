@@ -5,7 +5,8 @@
 RUNS/<detector> is the run that each shipped checkpoint came from (one without a run has no say); SHARDS are those that
 it was calibrated on. Clips that all of them held out are scored as the app does it, by the networks that did not learn
 from them. For each set of two and more, weights that are not negative are fitted by logistic regression to the
-calibrated log-odds; genuine and fake, published and forged clips count alike. Thresholds let few of the genuine clips
+calibrated log-odds of clips whose picture or sound is manipulated, and of genuine ones; these classes, and in them
+published and forged clips, count alike. Thresholds of the whole answer, sync included, let few of the genuine clips
 through, as training.calibrate has them. Writes consensus.json beside the checkpoints, whose weights it names by their
 hashes: new ones need a new fit.
 """
@@ -16,7 +17,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import reduce
 from itertools import combinations
 from pathlib import Path
@@ -24,10 +25,21 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import minimize
 
-from detectors import CheckpointError, shipped
+from detectors import CheckpointError, Verdict, shipped
 from detectors.checkpoint import CHECKPOINTS, read_checkpoint
-from detectors.consensus import FITS, Fit, log_odds
-from training.calibrate import FALSE_ALARMS, FLOORS, Part, analyse_all, fake_of, held_parts, some_groups, threshold_at
+from detectors.consensus import FITS, Fit, Voice, log_odds, voice_of
+from training.calibrate import (
+    FALSE_ALARMS,
+    FLOORS,
+    Part,
+    analyse_all,
+    as_found,
+    fake_of,
+    held_parts,
+    label_of,
+    some_groups,
+    threshold_for_new_sources,
+)
 from training.metrics import auc, stratified_auc
 from training.sampling import Sample, read_samples
 
@@ -61,25 +73,30 @@ def counts(samples: Sequence[Sample], fake: np.ndarray) -> np.ndarray:
     return within / 2
 
 
-def fit_set(names: Sequence[str], scores: Mapping[Name, Mapping[str, float | None]],
+def fit_set(names: Sequence[str], said: Mapping[Name, Mapping[str, Voice]],
             samples: Mapping[Name, Sample]) -> tuple[Fit, dict]:
     """(the fit of these detectors, what it is worth on the clips that made it).
 
     Raises: ValueError where a class has no clip that all of them judge.
     """
-    judged = [name for name in samples if all(scores[name][d] is not None for d in names)]
+    judged = [name for name in samples if all(said[name][d].score is not None for d in names)]
     fake = np.array([fake_of(samples[name]) for name in judged])
-    if len(set(fake)) < 2:
+    whole = np.array([label_of(samples[name], "whole") for name in judged])
+    taught = [(name, label) for name, label, any_fake in zip(judged, whole, fake) if label == any_fake]  # not by sync
+    labels = np.array([label for _, label in taught])
+    if len(set(labels)) < 2:
         raise ValueError(f"no genuine, or no fake, clip was held out and judged by all of {', '.join(names)}")
-    told = np.array([[log_odds(scores[name][d]) for d in names] for name in judged])
-    weights, bias = fit(told, fake, counts([samples[name] for name in judged], fake))
-    score = 1 / (1 + np.exp(-(told @ weights + bias)))
-    thresholds = {name: round(max(threshold_at(score[fake == 0], share), FLOORS[name]), 4)
+    told = np.array([[log_odds(said[name][d].manipulated) for d in names] for name, _ in taught])
+    weights, bias = fit(told, labels, counts([samples[name] for name, _ in taught], labels))
+    made = Fit({d: round(float(w), 4) for d, w in zip(names, weights)}, round(bias, 4), 1.0, 1.0)
+    score = np.array([made.score({d: said[name][d] for d in names}) for name in judged])
+    sources = np.array([samples[name].source for name in judged])
+    genuine = score[fake == 0], sources[fake == 0]
+    thresholds = {name: round(max(threshold_for_new_sources(*genuine, share), FLOORS[name]), 4)
                   for name, share in FALSE_ALARMS.items()}
-    sources = [samples[name].source for name in judged]
     worth = {"clips": len(judged), "genuine": int((fake == 0).sum()), "auc": round(auc(score, fake), 4),
              "auc_within_source": round(stratified_auc(score, fake, sources), 4)}
-    return Fit({d: round(float(w), 4) for d, w in zip(names, weights)}, round(bias, 4), **thresholds), worth
+    return replace(made, **thresholds), worth
 
 
 def fitted() -> dict[str, dict]:
@@ -89,23 +106,24 @@ def fitted() -> dict[str, dict]:
 
 
 def score_held(runs: Path, samples: Sequence[Sample], clips: int | None,
-               jobs: int) -> tuple[dict[Name, dict[str, float | None]], dict[Name, Sample]]:
-    """Scores by detector, and the samples, of the labelled clips that all shipped detectors held out.
+               jobs: int) -> tuple[dict[Name, dict[str, Voice]], dict[Name, Sample]]:
+    """What each detector says, and the samples, of the labelled clips that all shipped detectors held out.
 
     Raises: CheckpointError as held_parts, or for a run whose weights were not the ones that were shipped.
     """
     parts = {name: held_parts(runs / name, card, samples) for name, card in fitted().items()}
-    held = [{(s.folder, s.key) for part in own for s in part.held} for own in parts.values()]
+    held = [{(s.folder, s.key) for part in own for s in as_found(part.held)} for own in parts.values()]
     common = reduce(set.intersection, held)
     kept = [s for s in samples if (s.folder, s.key) in common and fake_of(s) in (0, 1)]
     kept = kept if clips is None else some_groups(kept, clips, seed=0)
     wanted = {(s.folder, s.key): s for s in kept}
-    found: dict[Name, dict[str, float | None]] = {name: dict.fromkeys(parts) for name in wanted}
+    silent = Voice(None, Verdict.CANNOT_EVALUATE)
+    found: dict[Name, dict[str, Voice]] = {name: dict.fromkeys(parts, silent) for name in wanted}
     for detector, own in parts.items():
         _, card = read_checkpoint(CHECKPOINTS / f"{detector}.safetensors")
         less = [Part(p.checkpoint, tuple(s for s in p.held if (s.folder, s.key) in wanted)) for p in own]
         for sample, analysis in analyse_all(less, card["calibration"], jobs):
-            found[sample.folder, sample.key][detector] = analysis.score
+            found[sample.folder, sample.key][detector] = voice_of(analysis)
     return found, wanted
 
 
@@ -119,9 +137,9 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         samples = [s for s in read_samples(*args.samples) if s.split == "train"]
-        scores, held = score_held(args.runs, samples, args.clips, args.jobs)
+        said, held = score_held(args.runs, samples, args.clips, args.jobs)
         detectors = sorted(fitted())
-        fits = {"+".join(names): fit_set(names, scores, held)
+        fits = {"+".join(names): fit_set(names, said, held)
                 for size in range(2, len(detectors) + 1) for names in combinations(detectors, size)}
     except (CheckpointError, FileNotFoundError, ValueError) as error:
         parser.error(str(error))

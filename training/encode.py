@@ -1,20 +1,21 @@
 """What the frozen encoders tell of prepared samples, kept: a detector that reads them then trains without them.
 
-    python -m training.encode SHARDS --out ENCODED [--encoders DIR] [--heard ENCODED2] [--jobs N]
+    python -m training.encode SHARDS --out ENCODED [--encoders DIR] [--known ENCODED2] [--jobs N]
 
 ENCODED gets a shard for each finished one of SHARDS, with the same lines in its index; those that it has are left
 alone, so the command may be run again when there are more. A sample is encoded as it is: there are no draws.
 
 Tensors of a sample, those that it has:
     face_times_s [m] float64       multiples of 0.32 s; a moment without a crop within 0.12 s is left out
-    faces [m, R, C] float16        FaceEncoder's rows of the crops nearest to them
+    faces [m, rows, C] float16     FaceEncoder's rows of the crops nearest to them
     speech [T, 200] float16        SpeechEncoder's rows, 50 a second, of the whole sound: its pieces of 3.84 s begin at
                                    multiples of that, so a window that does too finds the rows that it would hear
     waveform [samples] int16       as in SHARDS, like the next
     times_s [n], lips_jpeg, lips_end
 
-ENCODED/encoders.json says which encoders these are; a folder is not mixed from several. Where only the face encoder is
-a new one, --heard takes the speech, which is most of the work, from what was written for the same shards before.
+ENCODED/encoders.json says which encoders these are; a folder is not mixed from several. Where only the tuned trunk of
+the face encoder is a new one, --known takes the rest, which is most of the work, from what was written for the same
+shards before.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from torch import nn
 from tqdm import tqdm
 
 from detectors.checkpoint import CheckpointError
-from detectors.encoders import REGIONS, STEP_S, FaceEncoder, SpeechEncoder
+from detectors.encoders import REGIONS, STEP_S, FaceEncoder, FaceTrunk, SpeechEncoder
 from training.pretrained import MissingPackage, load_encoders, published_encoders
 from training.shards import Packed, read_index, read_tensors, unpack_pictures, write_shard
 
@@ -54,18 +55,19 @@ class MixedEncoders(Exception):
 
 
 def encode_sample(tensors: Tensors, face_encoder: FaceEncoder, speech_encoder: SpeechEncoder,
-                  speech: np.ndarray | None = None) -> Tensors:
-    """A prepared sample's tensors -> an encoded one's, as this module's docstring lists them. speech: what the speech
-    encoder told of it, where that is known."""
+                  known: Tensors | None = None) -> Tensors:
+    """A prepared sample's tensors -> an encoded one's, as this module's docstring lists them. known: the same of it, by
+    encoders that differ in the tuned trunk alone."""
     encoded = {name: tensors[name] for name in KEPT if name in tensors}
     if "times_s" in tensors:
         times_s, rows = nearest_crops(tensors["times_s"])
-        encoded |= {"face_times_s": times_s, "faces": _encode_faces(tensors, rows, face_encoder)}
+        tuned = _encode_faces(tensors, rows, face_encoder.tuned)
+        published = (_encode_faces(tensors, rows, face_encoder.published) if known is None
+                     else known["faces"][:, :len(REGIONS)])
+        encoded |= {"face_times_s": times_s, "faces": np.concatenate([published, tuned], axis=1)}
     if "waveform" in tensors:
-        if speech is None:
-            waveform = torch.from_numpy(tensors["waveform"].astype(np.float32) / 32767)
-            speech = speech_encoder(waveform[None])[0].half().numpy()
-        encoded["speech"] = speech
+        waveform = torch.from_numpy(tensors["waveform"].astype(np.float32) / 32767)
+        encoded["speech"] = (speech_encoder(waveform[None])[0].half().numpy() if known is None else known["speech"])
     return encoded
 
 
@@ -77,13 +79,13 @@ def nearest_crops(times_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return wanted_s[near], rows[near]
 
 
-def _encode_faces(tensors: Tensors, rows: np.ndarray, encoder: FaceEncoder) -> np.ndarray:
+def _encode_faces(tensors: Tensors, rows: np.ndarray, trunk: FaceTrunk) -> np.ndarray:
     """[m, R, C] float16 of the face crops at these rows"""
-    told = [np.zeros((0, len(REGIONS), encoder.dim), np.float16)]
+    told = [np.zeros((0, len(REGIONS), trunk.dim), np.float16)]
     for first in range(0, len(rows), FACES_AT_ONCE):
         crops = unpack_pictures(tensors, "faces", rows[first:first + FACES_AT_ONCE])
-        faces = np.stack([cv2.resize(c, (encoder.face_px,) * 2, interpolation=cv2.INTER_AREA) for c in crops])
-        told.append(encoder(torch.from_numpy(faces).permute(0, 3, 1, 2).float() / 255).half().numpy())
+        faces = np.stack([cv2.resize(c, (trunk.face_px,) * 2, interpolation=cv2.INTER_AREA) for c in crops])
+        told.append(trunk(torch.from_numpy(faces).permute(0, 3, 1, 2).float() / 255).half().numpy())
     return np.concatenate(told)
 
 
@@ -94,7 +96,7 @@ class Work:
     source: Path
     out: Path
     encoders: Path | None  # folder of training.pretrained; None: from the installed packages
-    heard: Path | None = None  # folder that holds the same samples, encoded by the same speech encoder
+    known: Path | None = None  # folder of the same samples by encoders that differ in the tuned trunk alone
 
     @torch.inference_mode()
     def __call__(self, index: Path) -> list[dict]:
@@ -105,10 +107,10 @@ class Work:
 
     def _encode(self, line: dict) -> Packed:
         tensors = read_tensors(self.source, line["shard"], line["offset"], line["bytes"])
-        known = _places(self.heard).get(line["key"]) if self.heard else None
-        speech = None if known is None else read_tensors(self.heard, *known).get("speech")
+        place = _places(self.known).get(line["key"]) if self.known else None
+        known = None if place is None else read_tensors(self.known, *place)
         line = {name: value for name, value in line.items() if name not in ("shard", "offset", "bytes")}
-        return Packed(line, encode_sample(tensors, *_encoders(self.encoders), speech))
+        return Packed(line, encode_sample(tensors, *_encoders(self.encoders), known))
 
 
 @lru_cache(maxsize=1)
@@ -129,8 +131,9 @@ def read_lines(index: Path) -> list[dict]:
 
 def describe(face_encoder: FaceEncoder, speech_encoder: SpeechEncoder) -> dict:
     """What tells encoders apart, JSON-able."""
-    return {"face": _digest(face_encoder), "face_px": face_encoder.face_px, "regions": list(REGIONS),
-            "speech": _digest(speech_encoder), "piece_s": speech_encoder.piece_s}
+    return {"published": _digest(face_encoder.published), "tuned": _digest(face_encoder.tuned),
+            "face_px": face_encoder.face_px, "regions": list(REGIONS), "speech": _digest(speech_encoder),
+            "piece_s": speech_encoder.piece_s}
 
 
 def check_encoders(folders: Iterable[Path], face_encoder: FaceEncoder, speech_encoder: SpeechEncoder) -> None:
@@ -158,8 +161,8 @@ def encode_all(work: Work, jobs: int) -> dict:
     indexes = sorted(work.source.glob("*.jsonl"))
     if not indexes:
         raise FileNotFoundError(f"{work.source} holds no shards; make some with python -m training.prepare")
-    if work.heard:
-        _check_heard(work.heard, describe(*_encoders(work.encoders)))
+    if work.known:
+        _check_known(work.known, describe(*_encoders(work.encoders)))
     work.out.mkdir(parents=True, exist_ok=True)
     _claim(work.out / ENCODERS, describe(*_encoders(work.encoders)))
     todo = [index for index in indexes if not (work.out / index.name).is_file()]
@@ -186,11 +189,12 @@ def _claim(path: Path, description: dict) -> None:
         raise MixedEncoders(f"{path.parent} was written with other encoders, see {path.name}; give a new folder")
 
 
-def _check_heard(folder: Path, description: dict) -> None:
+def _check_known(folder: Path, description: dict) -> None:
     path = folder / ENCODERS
     theirs = json.loads(path.read_text()) if path.is_file() else {}
-    if any(theirs.get(name) != description[name] for name in ("speech", "piece_s")):
-        raise MixedEncoders(f"{folder} was not written with this speech encoder, so --heard cannot take it over")
+    if any(theirs.get(name) != told for name, told in description.items() if name != "tuned"):
+        raise MixedEncoders(f"{folder} was written with encoders that differ in more than the tuned trunk, so --known "
+                            "cannot take it over")
 
 
 def _run(work: Work, indexes: list[Path], jobs: int) -> Iterator[list[dict]]:
@@ -215,15 +219,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--encoders", type=Path, help="folder that training.pretrained wrote; without it the weights "
                         "are taken from the installed packages")
-    parser.add_argument("--heard", type=Path, metavar="ENCODED2", help="take the speech from here, where the same "
-                        "shards were encoded with the same speech encoder")
+    parser.add_argument("--known", type=Path, metavar="ENCODED2", help="take what the published encoders tell from "
+                        "here, where the same shards were encoded with another tuned trunk")
     parser.add_argument("--jobs", type=int, default=multiprocessing.cpu_count(), help="processes, one core each")
     parser.add_argument("--json", action="store_true", help="print the summary as one JSON line, last")
     args = parser.parse_args(argv)
     if args.shards.resolve() == args.out.resolve():
         parser.error("--out must be another folder than SHARDS")
     try:
-        summary = encode_all(Work(args.shards.resolve(), args.out.resolve(), args.encoders, args.heard), args.jobs)
+        summary = encode_all(Work(args.shards.resolve(), args.out.resolve(), args.encoders, args.known), args.jobs)
     except (FileNotFoundError, MixedEncoders) as error:
         parser.error(str(error))
     except (MissingPackage, CheckpointError) as error:

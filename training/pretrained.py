@@ -79,7 +79,7 @@ def published_encoders() -> tuple[FaceEncoder, SpeechEncoder]:
 
 
 def published_face_encoder() -> FaceEncoder:
-    """As published_encoders has it. Raises: MissingPackage."""
+    """Both of its trunks are the published network: the second one waits to be tuned. Raises: MissingPackage."""
     face = FaceEncoder()
     face.load_state_dict(to_half(face_state(load_lite0().state_dict())))
     return face
@@ -114,8 +114,9 @@ def _loaded(path: Path, encoder: Encoder) -> Encoder:
 
 
 def face_state(lite0: dict[str, Tensor]) -> dict[str, Tensor]:
-    """FaceEncoder's state from that of timm's whole EfficientNet-Lite0."""
-    return {name: value for name, value in lite0.items() if name.startswith(("conv_stem.", "bn1.", "blocks."))}
+    """FaceEncoder's state from that of timm's whole EfficientNet-Lite0, which both trunks get."""
+    trunk = {name: value for name, value in lite0.items() if name.startswith(("conv_stem.", "bn1.", "blocks."))}
+    return {f"{name}.{key}": value for name in ("published", "tuned") for key, value in trunk.items()}
 
 
 def speech_state(original: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 T = TypeVar("T")
+FOLD = "{fold}"
 
 
 class Section(BaseModel):
@@ -58,6 +59,16 @@ class Recipe(Section):
 
     def rate_at(self, step: int) -> float:
         return self.learning_rate * self.schedule.share_at(step, self.steps)
+
+    def of_fold(self, fold: int | None) -> Recipe:
+        """The recipe with the places that this fold has of its own: see place_of_fold."""
+        places = {name: str(place_of_fold(value, fold)) for name, value in self.lesson if isinstance(value, str)}
+        return self.model_copy(update={"lesson": self.lesson.model_copy(update=places)})
+
+
+def place_of_fold(place: str | Path, fold: int | None) -> Path:
+    """With the fold's number, or "all" for None, where "{fold}" stands: what was learnt before without that fold."""
+    return Path(str(place).replace(FOLD, "all" if fold is None else str(fold)))
 
 
 def read_recipes(path: Path, schema: type[T]) -> list[T]:

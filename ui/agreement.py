@@ -290,6 +290,7 @@ def number(count: int) -> str:
 
 
 FITTED = "by a fit on clips that none of them learnt from: {shares}"
+BY_SYNC = "the lip-sync decides, of {names}"
 
 
 def weights(result: dict, head: str) -> dict[str, float]:
@@ -308,6 +309,8 @@ def weights_words(result: dict, head: str, cards: dict[str, dict]) -> str:
         return "".join(f"{detector_name(d, cards)} alone" for d in shares)
     told = [f"{share * 100:.0f} %" for share in shares.values()]
     each = listed([f"{detector_name(d, cards)} {percent}" for d, percent in zip(shares, told)])
+    if head == "score" and result["consensus"].get("by_sync"):
+        return BY_SYNC.format(names=listed([detector_name(d, cards) for d in weights(result, "sync")]))
     if head == "score" and result["consensus"].get("fitted"):
         return FITTED.format(shares=each)
     if len({*told}) > 1:

@@ -10,7 +10,7 @@ import torch
 
 from detectors import BUILDERS, Verdict, analyse, available, load
 from detectors import probe as probing
-from detectors.analysis import analyse_clip, overall_score
+from detectors.analysis import analyse_clip, whole_score
 from detectors.contract import WindowScores
 from detectors.probe import Probe, Reading, weigh
 from detectors.scoring import batches, to_inputs
@@ -24,11 +24,10 @@ M, S, N = Verdict.MANIPULATED, Verdict.SUSPICIOUS, Verdict.NO_SIGNS
 def test_the_most_suspicious_face_decides_and_a_missing_whole_head_is_replaced():
     start = np.array([0.0])
     tracks = [WindowScores(start, start + 3, None, None, None, np.array([w]), i) for i, w in enumerate((0.2, 0.7))]
-    assert overall_score(tracks, {"sync": None}) == pytest.approx(0.7)
-    assert overall_score(tracks, {"sync": 0.9}) == pytest.approx(0.9)  # another clip's sound makes no modality fake
+    assert whole_score(tracks, {"video": 0.9, "audio": 0.9, "sync": 0.9}) == pytest.approx(0.7)
     bare = [WindowScores(start, start + 3, np.array([0.3]), None, None, None, 0)]
-    assert overall_score(bare, {"video": 0.3, "audio": None, "sync": 0.6}) == pytest.approx(0.6)
-    assert overall_score((), {"video": None, "audio": None, "sync": None}) is None
+    assert whole_score(bare, {"video": 0.3, "audio": None, "sync": 0.6}) == pytest.approx(0.3)
+    assert whole_score((), {"video": None, "audio": None, "sync": None}) is None
 
 
 @pytest.mark.parametrize("name", available())

@@ -11,7 +11,8 @@ import torch
 
 from detectors import Verdict
 from detectors.checkpoint import save_checkpoint
-from detectors.consensus import FITS, agree, decide, majority
+from detectors.consensus import FITS, Voice, decide, majority
+from detectors.consensus import agree as agree_voices
 from detectors.contract import Thresholds
 
 M, S, N, C = Verdict.MANIPULATED, Verdict.SUSPICIOUS, Verdict.NO_SIGNS, Verdict.CANNOT_EVALUATE
@@ -30,6 +31,10 @@ def fitted(tmp_path):
 
 def ship(folder: Path, name: str, weights: str) -> None:
     save_checkpoint(folder / f"{name}.safetensors", {"w": torch.zeros(1)}, {"weights": weights})
+
+
+def agree(scores: dict, verdicts: dict, folder: Path):
+    return agree_voices({name: Voice(score, verdicts[name]) for name, score in scores.items()}, folder)
 
 
 def test_verdicts_by_threshold():
@@ -85,10 +90,26 @@ def test_a_fit_holds_for_its_own_set_and_its_own_weights(fitted):
 
 def test_the_answer_says_what_the_consensus_is_made_of(fitted):
     told = agree({"a": 0.9, "b": 0.2}, {"a": M, "b": N}, fitted).to_json()
-    assert told == {"weights": {"score": {"a": 0.6667, "b": 0.3333}}, "fitted": True,
+    assert told == {"weights": {"score": {"a": 0.6667, "b": 0.3333}}, "fitted": True, "by_sync": False,
                     "thresholds": {"manipulated": 0.8, "suspicious": 0.6}}
     assert agree({"a": 0.9}, {"a": M}, fitted).to_json() == {"weights": {"score": {"a": 1.0}}, "fitted": False}
 
 
 def test_scores_at_the_ends_stay_finite(fitted):
     assert 0 < agree({"a": 0.0, "b": 1.0}, {"a": N, "b": M}, fitted).score < 1
+
+
+def test_whether_sound_belongs_is_asked_of_those_who_listen_for_it(fitted):
+    """a hears nothing of sync: its low score does not dilute what b hears. b's own score is not counted twice."""
+    voices = {"a": Voice(0.2, N, 0.2), "b": Voice(0.97, M, 0.3, 0.97)}
+    told = agree_voices(voices, fitted)
+    assert told.by_sync and told.score == pytest.approx(0.97) and told.verdict == S  # b's alarm alone accuses nobody
+    quiet = agree_voices({**voices, "b": Voice(0.3, N, 0.3, 0.001)}, fitted)
+    logit = 2 * math.log(0.2 / 0.8) + math.log(0.3 / 0.7) - 1  # good sync is no sign that a clip is genuine
+    assert not quiet.by_sync and quiet.score == pytest.approx(1 / (1 + math.exp(-logit)))
+
+
+def test_several_who_listen_are_averaged(fitted):
+    """log-odds of 0.9 and 0.5: log 9 / 2, the odds are 3 to 1."""
+    told = agree_voices({"a": Voice(0.9, M, 0.2, 0.9), "b": Voice(0.5, N, 0.3, 0.5)}, fitted)
+    assert told.score == pytest.approx(0.75)

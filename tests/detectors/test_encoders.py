@@ -72,7 +72,7 @@ def test_pooling_is_the_weighted_mean_of_each_region(face):
                 wanted[:, region] += share * maps[:, :, row, column].numpy()
                 total += share
         wanted[:, region] /= total
-    np.testing.assert_allclose(face._over_regions(maps).numpy(), wanted, rtol=1e-5)
+    np.testing.assert_allclose(face.tuned._over_regions(maps).numpy(), wanted, rtol=1e-5)
 
 
 def test_another_mouth_moves_the_mouth_most(face):
@@ -80,13 +80,15 @@ def test_another_mouth_moves_the_mouth_most(face):
     faces = torch.rand(1, 3, FACE_PX, FACE_PX)
     changed = faces.clone()
     changed[:, :, 44:54, 22:42] = torch.rand(3, 10, 20)
-    moved = (face(changed) - face(faces)).abs()[0, :, :48].mean(1)  # stem and first stage
+    moved = (face.tuned(changed) - face.tuned(faces)).abs()[0, :, :48].mean(1)  # stem and first stage
     assert moved.argmax() == REGIONS.index("mouth") and moved[REGIONS.index("eyes")] < 0.02 * moved.max()
 
 
 def test_faces_are_told_at_all_depths(face):
-    told = face(torch.rand(2, 3, FACE_PX, FACE_PX))
-    assert told.shape == (2, 5, 816) and face.dim == 816
+    faces = torch.rand(2, 3, FACE_PX, FACE_PX)
+    told = face(faces)
+    assert told.shape == (2, 10, 816) and (face.rows, face.dim) == (10, 816)
+    assert torch.equal(told[:, :5], face.published(faces)) and torch.equal(told[:, 5:], face.tuned(faces))
     with pytest.raises(ValueError, match="64"):
         face(torch.rand(1, 3, 96, 96))
 

@@ -44,7 +44,7 @@ NAN = float("nan")
 class TinyFaces(nn.Module):
     """(n, 3, 8, 8) -> (n, 2, 4): a linear map of each half of the crop."""
 
-    dim = 4
+    dim, rows, trunks = 4, 2, 1
 
     def __init__(self):
         super().__init__()
@@ -87,7 +87,7 @@ def one_thread_one_seed():
 
 def make(cfg=TINY) -> MISAVoiDD:
     """A network in which every part matters: the places of missing tokens are not zero, the standards not trivial."""
-    model = MISAVoiDD(cfg, TinyFaces(), 2, TinySpeech() if cfg.speech_encoder else None)
+    model = MISAVoiDD(cfg, TinyFaces(), TinySpeech() if cfg.speech_encoder else None)
     with torch.no_grad():
         model.absent.normal_()
         for scale in (model.whiten_faces, model.whiten_speech):
@@ -255,6 +255,14 @@ def test_the_papers_faces_are_a_mean_over_frames():
     assert set(model.summaries(model.encode(inputs))) == {"faces"}
 
 
+def test_every_trunk_has_mean_and_deviation_of_its_own():
+    """As two networks side by side would tell them, so that their components can be found apart."""
+    model, inputs = make(), clips(2)
+    one = model.summaries(model.encode(inputs))["faces"].unflatten(1, (2, 2, 4))  # n, statistic, row, dim
+    model.face_encoder.trunks = 2
+    torch.testing.assert_close(model.summaries(model.encode(inputs))["faces"], one.transpose(1, 2).flatten(1))
+
+
 # --- the design
 
 
@@ -378,7 +386,7 @@ def test_the_place_of_a_missing_token_holds_its_learnt_vector():
     out.whole.sum().backward()
     assert (model.absent.grad[[1, 3]] != 0).any() and (model.absent.grad[[0, 2]] == 0).all()
     # As built, before any training without a modality, the places are empty: the columns that read them do nothing.
-    assert (MISAVoiDD(TINY, TinyFaces(), 2, TinySpeech()).absent == 0).all()
+    assert (MISAVoiDD(TINY, TinyFaces(), TinySpeech()).absent == 0).all()
 
 
 def test_nothing_at_all_is_refused():
@@ -429,7 +437,7 @@ def test_padding_changes_nothing():
     noisy = inputs._replace(audio=inputs.audio.clone())
     noisy.audio[1:, 4800:] = 3.0
     torch.testing.assert_close(run(model, noisy).audio, run(model, inputs).audio)
-    short = MISAVoiDD(replace(TINY, samples=4800), TinyFaces(), 2, TinySpeech()).eval()
+    short = MISAVoiDD(replace(TINY, samples=4800), TinyFaces(), TinySpeech()).eval()
     short.load_state_dict(model.state_dict())
     alone = run(short, Inputs(inputs.faces[1:], None, inputs.audio[1:, :4800]))
     torch.testing.assert_close(run(model, inputs).audio[1:], alone.audio)
@@ -653,7 +661,7 @@ def test_logits_slope_down_to_the_pixels_and_the_samples():
 def test_higher_is_more_fake_for_every_head():
     """Dark faces and low hums are fake here, with sound alone, with faces alone, and with both."""
     cfg = replace(TINY, speech_encoder=False, classifier_dropout=0.0)
-    model = MISAVoiDD(cfg, TinyFaces(), 2)
+    model = MISAVoiDD(cfg, TinyFaces())
     fake = torch.tensor([0.0, 1.0] * 8)
     hum = torch.sin(2 * math.pi * torch.where(fake == 1, 300.0, 3000.0)[:, None] * torch.arange(8000) / 16_000)
     faces = 0.2 * torch.rand(16, 3, 3, 8, 8) + 0.8 * (1 - fake.view(-1, 1, 1, 1, 1))

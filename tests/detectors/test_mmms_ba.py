@@ -47,7 +47,7 @@ TINY = replace(PAPER, sequences=6, faces=1, face_px=4, lips=2, lips_px=4, hidden
 class Glance(nn.Module):
     """Stands in for the encoders: some numbers of each picture, and of each stretch of sound."""
 
-    dims = DIMS
+    dims, groups = DIMS, {"face": 1}
 
     def __init__(self, cfg: MMMSBAConfig):
         super().__init__()
@@ -646,7 +646,7 @@ def net_of_pair(shipped: MMMSBA, sequences: int) -> MMMSBA:
 
 
 def test_whitening_is_of_what_is_there(shipped):
-    model = MMMSBA(replace(shipped.cfg, sequences=2, components=3)).eval()
+    model = MMMSBA(replace(shipped.cfg, sequences=2, components=4)).eval()
     given = shipped.encode(Inputs(*(x.repeat(3, *[1] * (x.ndim - 1)) for x in shipped_inputs(shipped)[:3])))
     face = torch.randn(3, 2, model.encoder.dims["face"]) * 5 + 2
     there = torch.tensor([[True, True], [True, False], [True, True]])
@@ -656,5 +656,5 @@ def test_whitening_is_of_what_is_there(shipped):
     whiten = model.contexts["face"].whiten
     torch.testing.assert_close(whiten.mean, face[there].mean(0))
     told = whiten(face)[there]
-    torch.testing.assert_close(told.mean(0), torch.zeros(3), atol=1e-3, rtol=0)
-    torch.testing.assert_close(told.std(0, correction=0), torch.ones(3), atol=0.01, rtol=0)
+    torch.testing.assert_close(told.mean(0), torch.zeros(4), atol=1e-3, rtol=0)
+    torch.testing.assert_close(told.std(0, correction=0), torch.ones(4), atol=0.01, rtol=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, replace
+from itertools import count
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,6 +18,7 @@ from training import calibrate as module
 from training.calibrate import (
     FLOORS,
     _commands,
+    as_found,
     calibrate,
     clip_logits,
     draw_thresholds,
@@ -29,11 +31,13 @@ from training.calibrate import (
     main,
     own_whole,
     threshold_at,
+    threshold_for_new_sources,
     trained_weights,
 )
 from training.sampling import read_samples, split_fold
 
 NAN = np.nan
+KEYS = map(str, count())
 
 
 def test_platt_finds_the_scale_and_the_bias_that_made_the_labels():
@@ -78,7 +82,8 @@ def told(video=None, audio=None, sync=None, whole=None, proposals=None) -> Windo
 
 
 def sample(video=NAN, audio=NAN, sync=NAN, forged="") -> SimpleNamespace:
-    return SimpleNamespace(video_fake=video, audio_fake=audio, sync_fake=sync, forged=forged)
+    return SimpleNamespace(video_fake=video, audio_fake=audio, sync_fake=sync, forged=forged, source="site", folder="",
+                           key=next(KEYS), group=next(KEYS))
 
 
 def answer(scores: WindowScores, score: float = 0.5) -> SimpleNamespace:
@@ -108,14 +113,35 @@ def test_a_clip_s_logit_is_of_its_higher_half_and_unknown_clips_do_not_count():
     assert fit_heads(scored[1:]) == {}  # and one class alone teaches nothing
 
 
+def test_a_threshold_is_higher_where_few_sources_hold_the_alarms():
+    """Ten clips of a hundred are loud. Spread evenly, a threshold for 10 % lies below them nearly always; when they are
+    all of one of ten sources, that source is drawn twice or more in a quarter of the draws."""
+    scores = np.r_[np.full(90, 0.2), np.full(10, 0.9)]
+    evenly, together = [str(n % 10) for n in range(100)], [str(n // 10) for n in range(100)]
+    assert threshold_for_new_sources(scores, evenly, 0.1) == pytest.approx(0.2)
+    assert threshold_for_new_sources(scores, together, 0.1) == pytest.approx(0.9)
+    assert threshold_for_new_sources(scores, ["one"] * 100, 0.1) == threshold_at(scores, 0.1)
+
+
+def test_few_genuine_clips_look_mismatched():
+    """Of a hundred genuine clips two may lie above an even chance, however the fakes lie."""
+    genuine = [(sample(sync=0), answer(told(sync=[score]))) for score in np.linspace(0.01, 0.8, 100)]
+    late = [(sample(sync=1, forged="shifted_sound"), answer(told(sync=[0.9])))] * 20
+    logit = np.array([math.log(s / (1 - s)) for s in np.linspace(0.01, 0.8, 100)])
+    for scored in (genuine, genuine + late):
+        fit = fit_heads(scored)["sync"]
+        assert fit["scale"] == 1 and (logit + fit["bias"] > 0).sum() == 2
+    assert "sync" not in fit_heads(late)
+
+
 def test_thresholds_hold_the_floors_and_the_promise():
-    genuine = [answer(told(video=[score, 0.1]), score) for score in np.linspace(0.05, 1, 20)]
+    genuine = [(sample(), answer(told(video=[score, 0.1]), score)) for score in np.linspace(0.05, 1, 20)]
     thresholds = draw_thresholds(genuine)
-    reached = np.array([a.score for a in genuine])
+    reached = np.array([a.score for _, a in genuine])
     assert (reached >= thresholds["manipulated"]).sum() == 1 and (reached >= thresholds["suspicious"]).sum() == 3
     assert thresholds["segment_on"] == pytest.approx(0.85, abs=1e-6)
     assert thresholds["segment_off"] == pytest.approx(0.70, abs=1e-6)
-    low = draw_thresholds([answer(told(video=[0.1]), 0.1)] * 20)
+    low = draw_thresholds([(sample(), answer(told(video=[0.1]), 0.1))] * 20)
     assert {name: low[name] for name in FLOORS} == FLOORS
     with pytest.raises(ValueError, match="no genuine development clip"):
         draw_thresholds([])
@@ -165,12 +191,21 @@ def test_the_commands_tell_what_came_before(run):
     card = {"recipe": {"detector": "mis_avoidd", "folds": 2, "lesson": {"encoders": "there"}}, "fold": 1,
             "processes": 1, "face_encoder": {"step": 5, "fold": 1}}
     told = [line.split(" --")[0] for line in _commands(card, False, samples)]
-    assert told == ["python -m training.prepare folder DATA", "python -m training.pretrained",
-                    "python -m training.train training/recipes/face_encoder.yaml",
-                    "cp runs/face_encoder/best.safetensors ENCODERS/face_encoder.safetensors",
+    assert told == ["python -m training.prepare folder DATA",
+                    "python -m training.train training/recipes/face_encoder.yaml", "python -m training.pretrained",
+                    "cp runs/face_encoder/best.safetensors there/face_encoder.safetensors",
                     "python -m training.encode SHARDS", "python -m training.train training/recipes/mis_avoidd.yaml",
                     "python -m training.calibrate runs/mis_avoidd",
                     "python -m training.evaluate mis_avoidd manifest DATA"]
+    card |= {"fold": None, "recipe": {**card["recipe"], "lesson": {"encoders": "there/{fold}"}}}
+    told = _commands(card, False, samples)
+    assert told[1:5] == ["python -m training.train training/recipes/face_encoder.yaml --samples SHARDS --fold all",
+                         "python -m training.pretrained --out there/all",
+                         "cp runs/face_encoder/best.safetensors there/all/face_encoder.safetensors",
+                         "python -m training.encode SHARDS --out ENCODED/all --encoders there/all"]
+    assert "cp runs/face_encoder/fold-1/best.safetensors there/1/face_encoder.safetensors" in told
+    assert any("--samples ENCODED/{fold} " in line and line.endswith("--fold all") for line in told)
+    card |= {"fold": 1}
     assert "python -m training.calibrate runs/mis_avoidd --samples SHARDS --clips 9" in _commands(card, False, samples,
                                                                                                  clips=9)
 
@@ -188,6 +223,18 @@ def test_a_run_that_learnt_from_everything_is_calibrated_by_its_folds(run):
     save_checkpoint(folder / "refit.safetensors", state, card)
     with pytest.raises(CheckpointError, match="holds no refit.safetensors"):
         held_parts(folder, card, samples)
+
+
+def test_what_a_run_held_out_is_known_by_its_sources(run):
+    """Other samples of the same sources, too: those that were dealt are not needed again."""
+    folder, samples = run
+    state, card = read_checkpoint(folder / "best.safetensors")
+    held = sorted({s.source for s in split_fold(samples, 2, 1, 0)[1]})
+    save_checkpoint(folder / "best.safetensors", state, {**card, "held_sources": held})
+    more = [*samples, *(replace(s, key=f"{s.key}-again") for s in samples)]
+    [part] = held_parts(folder, card, more)
+    assert {s.source for s in part.held} == set(held)
+    assert len(part.held) == 2 * sum(s.source in held for s in samples)
 
 
 def test_a_limit_keeps_whole_groups_and_draws_the_same_again(run):
@@ -218,3 +265,11 @@ def test_scores_are_calibrated_before_thresholds_are_drawn(run, monkeypatch):
     (_, first), (parts, second) = asked
     assert first == {} and second == card["calibration"] and second.keys() == {"video"}
     assert {fake_of(s) for part in parts for s in part.held} == {0}
+
+
+def test_probabilities_are_about_clips_as_they_are_found(run):
+    _, samples = run
+    pair = [replace(samples[0], key="o", group="g"), replace(samples[0], key="f", group="g", forged="blend")]
+    assert as_found([*samples, *pair]) == list(samples)
+    genuine = [s for s in samples if fake_of(s) == 0]
+    assert as_found([*genuine, *pair]) == [*genuine, *pair]  # nothing fake would be left

@@ -7,12 +7,18 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from detectors import Verdict
+from detectors.consensus import Voice
 from training.consensus import counts, fit, fit_set
 
 
 def sample(number: int, fake: float, forged: str = "", group: str = "") -> SimpleNamespace:
     return SimpleNamespace(folder="shards", key=str(number), group=group or str(number), forged=forged,
                            source=f"s{number % 3}", video_fake=fake, audio_fake=np.nan, sync_fake=np.nan)
+
+
+def say(score: float | None, sync: float | None = None) -> Voice:
+    return Voice(score, Verdict.NO_SIGNS, score, sync)
 
 
 def test_who_knows_counts_and_who_guesses_does_not():
@@ -35,10 +41,23 @@ def test_kinds_of_clips_count_alike_however_many_there_are():
 
 def test_a_set_is_fitted_on_what_all_of_it_judged():
     samples = {n: sample(n, float(n % 2)) for n in range(40)}
-    scores = {n: {"a": 0.9 if n % 2 else 0.1, "b": None if n < 4 else 0.5} for n in samples}
-    made, worth = fit_set(("a", "b"), scores, samples)
+    said = {n: {"a": say(0.9 if n % 2 else 0.1), "b": say(None if n < 4 else 0.5)} for n in samples}
+    made, worth = fit_set(("a", "b"), said, samples)
     assert worth["clips"] == 36 and worth["genuine"] == 18 and worth["auc"] == 1
     assert made.weights["a"] > made.weights["b"] and made.manipulated >= 0.8 and made.suspicious >= 0.6
-    assert made.score({"a": 0.9, "b": 0.5}) > 0.8 > 0.2 > made.score({"a": 0.1, "b": 0.5})
+    assert made.score({"a": say(0.9), "b": say(0.5)}) > 0.8 > 0.2 > made.score({"a": say(0.1), "b": say(0.5)})
     with pytest.raises(ValueError, match="no genuine, or no fake"):
-        fit_set(("a", "b"), scores, {n: s for n, s in samples.items() if n % 2})
+        fit_set(("a", "b"), said, {n: s for n, s in samples.items() if n % 2})
+
+
+def test_mismatched_clips_teach_no_weights_and_still_count():
+    """They look genuine but for their sync, which alone ranks them; the weights are those without them."""
+    samples = {n: sample(n, float(n % 2)) for n in range(40)}
+    said = {n: {"a": say(0.9 if n % 2 else 0.1, 0.1), "b": say(0.5)} for n in samples}
+    without, _ = fit_set(("a", "b"), said, samples)
+    for n in range(40, 60):
+        samples[n] = SimpleNamespace(**{**vars(sample(n, 0.0)), "sync_fake": 1.0})
+        said[n] = {"a": say(0.1, 0.9999), "b": say(0.5)}
+    made, worth = fit_set(("a", "b"), said, samples)
+    assert made.weights == without.weights and made.bias == without.bias
+    assert worth["clips"] == 60 and worth["genuine"] == 20 and worth["auc"] == 1

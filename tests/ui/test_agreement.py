@@ -168,6 +168,8 @@ def test_weights_in_words():
     found["consensus"]["fitted"] = True
     assert weights_words(found, "score", NAMES).endswith("none of them learnt from: Ada 33 %, Ben 33 % and Cy 33 %")
     assert weights_words(found, "video", NAMES).startswith("mean of the two"), "a fit is of the whole clip alone"
+    found["consensus"]["by_sync"], found["detectors"]["b"]["sync"] = True, HIGH
+    assert weights_words(found, "score", NAMES) == "the lip-sync decides, of Ben"
 
 
 @pytest.mark.parametrize("fit", [None, Fit({"ss_avd": 1.5, "mmms_ba": 0.5}, -0.2, 0.8, 0.6)])

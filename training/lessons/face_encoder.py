@@ -1,14 +1,14 @@
 """The lesson of the face encoder: single frames, each fake beside the genuine one that it was made of.
 
-detectors.encoders.FaceEncoder comes from ImageNet. Here its convolutions learn what forged pixels look like, from the
-frames of every clip that shows a face, before the detectors that read it are trained on what it tells. Its norms stay
-as they were: their figures come from far more pictures than there are here.
+Both trunks of detectors.encoders.FaceEncoder come from ImageNet. Here the convolutions of the second one learn what
+forged pixels look like, from the frames of every clip that shows a face, before the detectors that read both are
+trained on what they tell. Its norms stay as they were: their figures come from far more pictures than there are here.
 
-    python -m training.train training/recipes/face_encoder.yaml --samples SHARDS --out runs
+    python -m training.train training/recipes/face_encoder.yaml --samples SHARDS --out runs --fold all
 
-writes runs/face_encoder/best.safetensors, which takes the place of face_encoder.safetensors beside the speech encoder
-in the folder that training.encode and the recipes of MMMS-BA and MIS-AVoiDD name as their encoders. Detectors must
-hold out the same fold, or their development figures tell nothing.
+writes best.safetensors of each fold and of everything, which takes the place of face_encoder.safetensors beside the
+speech encoder in the folder that training.encode and the recipes of MMMS-BA and MIS-AVoiDD name as their encoders.
+Detectors must hold out the same fold, or their development figures tell nothing.
 
 A linear map reads the regions of all depths, and is left behind afterwards. Loss: binary cross-entropy, and for two
 frames of one moment, the fake and its original, the logistic loss of their difference (RankNet, Burges et al., ICML
@@ -29,7 +29,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from detectors.contract import WindowScores
-from detectors.encoders import REGIONS, FaceEncoder, to_half
+from detectors.encoders import REGIONS, FaceTrunk, to_half
 from media import GRID_HZ
 from training.augment import degrade_faces
 from training.labels import labels_between
@@ -60,10 +60,10 @@ class FaceEncoderRecipe(Recipe):
 class FrameJudge(nn.Module):
     """faces (n, 3, side, side) in [0, 1] -> logits (n,)."""
 
-    def __init__(self, encoder: FaceEncoder, dropout: float) -> None:
+    def __init__(self, trunk: FaceTrunk, dropout: float) -> None:
         super().__init__()
-        self.encoder = encoder
-        width = len(REGIONS) * encoder.dim
+        self.trunk = trunk
+        width = len(REGIONS) * trunk.dim
         self.norm = nn.BatchNorm1d(width, affine=False)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(width, 1)
@@ -71,7 +71,7 @@ class FrameJudge(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def forward(self, faces: Tensor) -> Tensor:
-        told = self.encoder(faces).flatten(1)  # n R·C
+        told = self.trunk(faces).flatten(1)  # n R·C
         return self.head(self.dropout(self.norm(told)))[:, 0]
 
 
@@ -106,10 +106,11 @@ class FaceEncoderLesson(Lesson):
         super().__init__(recipe, samples, noises)
         part = recipe.lesson
         encoder = published_face_encoder() if part.start is None else load_face_encoder(Path(part.start))
-        encoder.blocks[part.frozen_stages:].requires_grad_(True)
+        self._at_first, trunk = to_half(encoder.state_dict()), encoder.tuned
+        trunk.blocks[part.frozen_stages:].requires_grad_(True)
         if not part.frozen_stages:
-            encoder.conv_stem.requires_grad_(True)
-        self.model = FrameJudge(encoder, part.dropout)
+            trunk.conv_stem.requires_grad_(True)
+        self.model = FrameJudge(trunk, part.dropout)
         self._frames: dict[tuple[Path, str], Frames] = {}
         shown = [(s, self._read(s).fake) for s in samples if s.has_picture]
         real = [s for s, fake in shown if (fake == 0).any() and s.video_fake == 0]
@@ -123,7 +124,7 @@ class FaceEncoderLesson(Lesson):
     def _read(self, sample: Sample) -> Frames:
         name = sample.folder, sample.key
         if name not in self._frames:
-            self._frames[name] = read_frames(sample, self.recipe.lesson.frames, self.model.encoder.face_px)
+            self._frames[name] = read_frames(sample, self.recipe.lesson.frames, self.model.trunk.face_px)
         return self._frames[name]
 
     def batch(self, step: int, rank: int, ranks: int) -> Batch:
@@ -163,8 +164,9 @@ class FaceEncoderLesson(Lesson):
         return {"network": "EfficientNet-Lite0 without its last convolution and classifier, tuned on faces"}
 
     def weights(self, model: FrameJudge) -> dict[str, Tensor]:
-        """The encoder's alone, as training.pretrained writes it."""
-        return to_half(model.encoder.state_dict())
+        """The whole encoder's, as training.pretrained writes it: its first trunk is as it was."""
+        tuned = {f"tuned.{name}": value for name, value in model.trunk.state_dict().items()}
+        return {**self._at_first, **to_half(tuned)}
 
     @torch.inference_mode()
     def scores(self, model: FrameJudge, samples: Sequence[Sample], windows: int) -> list[tuple[Sample, WindowScores]]:
@@ -173,7 +175,7 @@ class FaceEncoderLesson(Lesson):
         model.eval()
         found = []
         for sample in samples:
-            if not sample.has_picture or not len((frames := read_frames(sample, windows, model.encoder.face_px)).fake):
+            if not sample.has_picture or not len((frames := read_frames(sample, windows, model.trunk.face_px)).fake):
                 continue
             told = torch.cat([model((torch.from_numpy(part).to(device).permute(0, 3, 1, 2)).float() / 255)
                               for part in np.array_split(frames.faces, -(-len(frames.faces) // SCORED_AT_ONCE))])

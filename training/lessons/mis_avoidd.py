@@ -23,7 +23,7 @@ from pydantic import Field
 from torch import Tensor
 
 from detectors.contract import InputSpec, WindowScores
-from detectors.encoders import REGIONS, STEP_S, FaceEncoder, SpeechEncoder, rows_of, to_half
+from detectors.encoders import STEP_S, FaceEncoder, SpeechEncoder, rows_of, to_half
 from detectors.mis_avoidd import (
     SHIPPED,
     SHIPPED_SPEC,
@@ -128,7 +128,7 @@ class Clip:
 def read_clip(sample: Sample, bank: Tensor) -> Clip:
     """What training.encode kept of a sample; bank (frequencies, filters) as detectors.mis_avoidd.filter_bank."""
     tensors = sample.tensors()
-    face_steps, faces = np.zeros(0, int), np.zeros((0, len(REGIONS) * FaceEncoder.dim), np.float16)
+    face_steps, faces = np.zeros(0, int), np.zeros((0, FaceEncoder.rows * FaceEncoder.dim), np.float16)
     bands = np.zeros((0, bank.shape[1]), np.float16)
     speech = np.zeros((0, SpeechEncoder.dim), np.float16)
     # Rows are copied out: what is read is a view of the whole sample, lips and all.
@@ -227,7 +227,7 @@ class MISAVoiDDLesson(Lesson):
         face_encoder, speech_encoder = published_encoders() if folder is None else load_encoders(folder)
         self._tuning = read_tuning(folder)
         check_encoders({s.folder for s in samples}, face_encoder, speech_encoder)
-        self.model = MISAVoiDD(self.config, face_encoder, len(REGIONS), speech_encoder)
+        self.model = MISAVoiDD(self.config, face_encoder, speech_encoder)
         self._weights = LossWeights(**part.losses.model_dump())
         self._bank = filter_bank(self.config.filter_scale, self.config.filters)
         self._clips: dict[tuple[Path, str], Clip] = {}

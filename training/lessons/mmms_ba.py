@@ -23,7 +23,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from detectors.contract import WindowScores
-from detectors.encoders import REGIONS, ROW_SAMPLES, FaceEncoder, SpeechEncoder, to_half
+from detectors.encoders import ROW_SAMPLES, FaceEncoder, SpeechEncoder, to_half
 from detectors.mmms_ba import (
     MMMSBA,
     SHIPPED,
@@ -338,7 +338,7 @@ def read_clip(sample: Sample, cfg: MMMSBAConfig, encoders: str | None, pair: str
 
 def _faces(tensors: dict[str, np.ndarray], inside: np.ndarray, cfg: MMMSBAConfig) -> tuple[Tensor, Tensor]:
     """(1, m, R, C) and (1, m, 1) bool"""
-    known = tensors.get("faces", np.zeros((0, len(REGIONS), FaceEncoder.dim), np.float16))
+    known = tensors.get("faces", np.zeros((0, FaceEncoder.rows, FaceEncoder.dim), np.float16))
     regions = torch.zeros(1, len(inside), *known.shape[1:])
     seen = torch.zeros(1, len(inside), 1, dtype=torch.bool)
     if len(known):

@@ -96,12 +96,12 @@ def test_an_untrained_head_loses_a_bit_for_each_question(make_lesson, pair, rank
 def test_late_stages_learn_and_early_ones_and_norms_do_not(make_lesson):
     lesson = make_lesson(genuine(shade=None), forged(shade=None), frozen_stages=4)
     torch.nn.init.normal_(lesson.model.head.weight)  # from zero on, the first step would move the head alone
-    figures = {name: value.clone() for name, value in lesson.model.encoder.named_buffers()}
+    figures = {name: value.clone() for name, value in lesson.model.trunk.named_buffers()}
     lesson.train()
     lesson(lesson.batch(0, 0, 1))[0].backward()
-    learning = {name for name, p in lesson.model.encoder.named_parameters() if p.grad is not None and p.grad.any()}
+    learning = {name for name, p in lesson.model.trunk.named_parameters() if p.grad is not None and p.grad.any()}
     assert learning and all(name.startswith(("blocks.4", "blocks.5", "blocks.6")) for name in learning)
-    assert all(torch.equal(value, figures[name]) for name, value in lesson.model.encoder.named_buffers())
+    assert all(torch.equal(value, figures[name]) for name, value in lesson.model.trunk.named_buffers())
 
 
 def test_what_it_writes_is_a_face_encoder(make_lesson, monkeypatch, tmp_path):
@@ -111,7 +111,7 @@ def test_what_it_writes_is_a_face_encoder(make_lesson, monkeypatch, tmp_path):
         patch.setattr("training.pretrained.FaceEncoder", lambda: FaceEncoder(32))
         again = load_face_encoder(tmp_path / "best.safetensors")
     faces = torch.rand(2, 3, 32, 32)
-    assert torch.allclose(again(faces), lesson.model.encoder(faces), atol=0.02)  # rounded to half precision
+    assert torch.allclose(again.tuned(faces), lesson.model.trunk(faces), atol=0.02)  # rounded to half precision
 
 
 def test_held_out_frames_are_scored_one_by_one(make_lesson):

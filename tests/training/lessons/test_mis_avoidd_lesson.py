@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 
-from detectors.encoders import REGIONS, FaceEncoder, SpeechEncoder, to_half
+from detectors.encoders import FaceEncoder, SpeechEncoder, to_half
 from detectors.mis_avoidd import SHIPPED_SPEC, load_detector
 from detectors.scoring import to_inputs
 from detectors.windows import cut_windows
@@ -82,7 +82,8 @@ def features(line: dict, shade: float, rng: np.random.Generator) -> dict[str, np
         times_s = np.arange(int(line["faces"])) / 25
         lips = rng.integers(0, 256, (len(times_s), 16, 16, 3), dtype=np.uint8)
         tensors |= {"face_times_s": steps * 0.32, "times_s": times_s, **pack_pictures("lips", lips, "jpeg"),
-                    "faces": (shade + rng.standard_normal((len(steps), len(REGIONS), FaceEncoder.dim))).astype("f2")}
+                    "faces": (shade + rng.standard_normal((len(steps), FaceEncoder.rows, FaceEncoder.dim))).astype(
+                        "f2")}
     if line["samples"]:
         tensors |= {"waveform": rng.integers(-3000, 3000, line["samples"]).astype(np.int16),
                     "speech": rng.standard_normal((line["samples"] // 320, SpeechEncoder.dim)).astype("f2")}
@@ -103,7 +104,7 @@ def four_kinds() -> list[dict]:
 def make(samples, kind: str = "", lesson: dict | None = None, **changes) -> MISAVoiDDLesson:
     """The lesson of the committed recipe, made tiny; with batches of one kind where it is given."""
     given = yaml.safe_load(COMMITTED.read_text()) | TINY | changes
-    given["lesson"] |= {"forged_share": 1.0, **(lesson or {})}
+    given["lesson"] |= {"encoders": None, "forged_share": 1.0, **(lesson or {})}
     if kind:
         given["lesson"]["presence"] = {"picture": 0.0, "sound": 0.0, "both": 0.0} | {kind: 1.0}
     return MISAVoiDDLesson(MISAVoiDDRecipe.model_validate(given), samples)
@@ -139,7 +140,7 @@ def test_cached_features_are_what_the_model_encodes_of_the_same_window(tmp_path,
     spec = replace(SHIPPED_SPEC, lips=6, lips_px=12)
     windows = cut_windows(plain.clip(), spec, np.array([0.0]))[0]
     assert windows.has_face[0] and windows.has_audio[0] and not windows.face_seen.all()
-    model = lessons.MISAVoiDD(replace(lessons.SHIPPED, lips=6, lips_px=12), encoders[0], len(REGIONS), encoders[1])
+    model = lessons.MISAVoiDD(replace(lessons.SHIPPED, lips=6, lips_px=12), encoders[0], encoders[1])
     with torch.inference_mode():
         expected = model.eval().encode(to_inputs(windows, np.array([0]), torch.device("cpu")))
         clip = read_clip(encoded, model.bank)
@@ -192,7 +193,7 @@ def test_a_batch_shows_what_its_kind_has_and_nothing_of_the_rest(write_encoded, 
     assert (batch["faces"] is not None) == picture and (batch["bands"] is not None) == (batch["speech"] is not None)
     assert (batch["bands"] is not None) == sound and batch["lips"] is None
     if picture:
-        assert batch["faces"].shape == (8, 12, 5 * 816)
+        assert batch["faces"].shape == (8, 12, 10 * 816)
     assert batch["video_fake"].isnan().all() == (not picture) and batch["audio_fake"].isnan().all() == (not sound)
     genuine = torch.arange(8) % 2 == 0
     shown = [batch[f"{name}_fake"] for name, there in (("video", picture), ("audio", sound)) if there]
@@ -293,9 +294,9 @@ def test_what_does_not_fit_is_refused_in_words(write_encoded):
 def test_features_are_whitened_by_drawn_windows(write_encoded):
     lesson = make(write_encoded(*group("a", video_fake=1.0, shade=1.0),
                                 *group("c", video_fake=1.0, audio_fake=1.0, shade=1.0)))
-    mean = lesson.model.whiten_faces.mean.unflatten(0, (2, -1))  # of means, and of deviations
-    assert mean[0].mean().item() == pytest.approx(0.5, abs=0.05)  # half of the faces lie around 1, half around 0
-    assert mean[1].mean().item() == pytest.approx(1.0, abs=0.1)
+    mean = lesson.model.whiten_faces.mean.unflatten(0, (2, 2, -1))  # of each trunk, of means and of deviations
+    assert mean[:, 0].mean().item() == pytest.approx(0.5, abs=0.05)  # half of the faces lie around 1, half around 0
+    assert mean[:, 1].mean().item() == pytest.approx(1.0, abs=0.1)
     assert (lesson.model.whiten_speech.scale != 1).any()
 
 
