@@ -22,7 +22,7 @@ import multiprocessing
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -40,7 +40,7 @@ from training.facts import clip_facts
 from training.labels import MISMATCHED
 from training.localization import propose_segments
 from training.metrics import auc
-from training.results import CONTROLS, HEADS, Row, summarise
+from training.results import CONTROLS, HEADS, Known, Row, summarise
 from training.sampling import Sample, read_samples
 from training.shards import read_index
 from training.shortcuts import simple_models
@@ -57,23 +57,11 @@ class Material:
     controls: bool = True
 
 
-@dataclass(frozen=True)
-class Item:
-    """A clip to be measured on: what is known of it, and where it lies."""
+@dataclass(frozen=True, kw_only=True)
+class Item(Known):
+    """A clip to be measured on: what is known of it, and where it lies. Facts of a file are taken on the way."""
 
     place: Path | Sample
-    file: str
-    family: str
-    method: str
-    source: str
-    identity: str
-    pair: str
-    video_fake: float | None  # 0, 1 or unknown, as the next two
-    audio_fake: float | None
-    sync_fake: float | None
-    spans: tuple[tuple[str, float, float | None], ...]  # (modality, start_s, end_s) that are fake, where it is known
-    crf: float | None = None  # of the last encoding, where it is known
-    facts: dict[str, float] = field(default_factory=dict)  # training.facts; of files they are taken on the way
 
 
 # ---- what to measure on -----------------------------------------------------------------------------------------
@@ -101,18 +89,23 @@ def gather_items(material: Material, root: Path) -> list[Item]:
 def _of_record(record: Record, root: Path) -> Item:
     video_fake, audio_fake = (None if math.isnan(v) else v for v in (record.video_fake, record.audio_fake))
     genuine = 0 in (video_fake, audio_fake) and 1 not in (video_fake, audio_fake)
-    return Item(root / record.file, record.file, record.family, record.method, record.source, record.identity,
-                record.pair or (record.file if genuine else ""), video_fake, audio_fake, 0.0 if genuine else None,
-                record.spans)
+    return Item(
+        place=root / record.file, file=record.file, family=record.family, method=record.method, source=record.source,
+        identity=record.identity, pair=record.pair or (record.file if genuine else ""), video_fake=video_fake,
+        audio_fake=audio_fake, sync_fake=0.0 if genuine else None, spans=record.spans,
+    )
 
 
 def _of_sample(sample: Sample, line: dict) -> Item:
     # Only some forgeries are labelled as out of sync for what they are: see training.labels.
     sync_fake = line["sync_fake"] if line["sync_fake"] != 1 or sample.forged in MISMATCHED else None
     file = f"{sample.group}#{line['version']}" if line["version"] else sample.group
-    return Item(sample, file, sample.family, sample.method, sample.source, sample.identity, sample.pair,
-                line["video_fake"], line["audio_fake"], sync_fake, tuple(tuple(s) for s in line["spans"]),
-                line.get("chain", {}).get("crf"), line["facts"])
+    return Item(
+        place=sample, file=file, family=sample.family, method=sample.method, source=sample.source,
+        identity=sample.identity, pair=sample.pair, video_fake=line["video_fake"], audio_fake=line["audio_fake"],
+        sync_fake=sync_fake, spans=tuple(tuple(s) for s in line["spans"]), crf=line.get("chain", {}).get("crf"),
+        facts=line["facts"],
+    )
 
 
 # ---- measuring --------------------------------------------------------------------------------------------------
@@ -131,7 +124,7 @@ def measure(items: Sequence[Item], detectors: Sequence[str], jobs: int, controls
 
 def measure_clip(item: Item, detectors: Sequence[str], controls: bool = True) -> list[Row]:
     """One clip, prepared once, scored by each detector as the app does it."""
-    known = {name: getattr(item, name) for name in Item.__dataclass_fields__ if name != "place"}
+    known = {name: getattr(item, name) for name in Known.__dataclass_fields__}
     asked = shipped() if CONSENSUS in detectors else detectors
     try:
         clip = prepare(item.place) if isinstance(item.place, Path) else item.place.clip()

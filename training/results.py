@@ -28,24 +28,30 @@ LEVELS = ("light", "medium", "heavy")  # compression, in terciles
 CONTROLS = ("sound_only", "picture_only", "silence_only")
 
 
-@dataclass(frozen=True)
-class Row:
-    """What is known of a clip, beside one detector's answer. A score is None where the detector abstained or has no
-    such head; spans are (modality, start_s, end_s), proposals and segments have their score last."""
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What is known of a clip that is measured."""
 
-    detector: str
     file: str
     family: str
     method: str
     source: str
     identity: str
     pair: str
-    video_fake: float | None
+    video_fake: float | None  # 0, 1 or unknown, as the next two
     audio_fake: float | None
     sync_fake: float | None
-    spans: tuple[tuple[str, float, float | None], ...]
-    crf: float | None
-    facts: dict[str, float]
+    spans: tuple[tuple[str, float, float | None], ...]  # (modality, start_s, end_s) that are fake, where it is known
+    crf: float | None = None  # of the last encoding, where it is known
+    facts: dict[str, float] = field(default_factory=dict)  # training.facts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row(Known):
+    """Beside it one detector's answer. A score is None where the detector abstained or has no such head; segments and
+    proposals are (modality, start_s, end_s, score)."""
+
+    detector: str
     duration_s: float
     video: float | None = None
     audio: float | None = None

@@ -58,6 +58,9 @@ def test_the_baseline_learns_from_training_lines_and_stands_beside_each_figure()
 
 # ---- from clips to rows -----------------------------------------------------------------------------------------
 
+GENUINE = {"file": "c", "family": "real", "method": "", "source": "s", "identity": "i", "pair": "", "video_fake": 0.0,
+           "audio_fake": None, "sync_fake": None, "spans": ()}
+
 
 class Brightness:
     """P(fake) of the picture is its brightness, of the sound its loudness."""
@@ -104,7 +107,7 @@ def test_a_row_holds_what_the_app_would_say(brightness):
     class Place:
         clip = staticmethod(clip_of)
 
-    item = Item(Place, "c", "real", "", "s", "i", "", 0.0, None, None, (), facts={"fps": 25.0})
+    item = Item(place=Place, **GENUINE, facts={"fps": 25.0})
     [answer] = measure_clip(item, ["brightness"])
     assert answer.video == pytest.approx(0.8, abs=1e-6) and answer.audio == pytest.approx(0.5)
     assert answer.sync is None and answer.score == answer.video and answer.verdict == "MANIPULATED"
@@ -122,7 +125,7 @@ def test_what_they_say_together_is_one_more_row(brightness, monkeypatch):
     class Place:
         clip = staticmethod(clip_of)
 
-    item = Item(Place, "c", "real", "", "s", "i", "", 0.0, None, None, (), facts={"fps": 25.0})
+    item = Item(place=Place, **GENUINE, facts={"fps": 25.0})
     alone, common = measure_clip(item, ["brightness", "consensus"])
     assert (common.detector, common.score, common.verdict) == ("consensus", alone.score, "MANIPULATED")
     assert common.video is None and common.segments == () and common.controls == {}
@@ -131,7 +134,7 @@ def test_what_they_say_together_is_one_more_row(brightness, monkeypatch):
 
 def test_a_file_that_cannot_be_read_is_a_row_that_says_why(brightness, tmp_path):
     (tmp_path / "x.mp4").write_bytes(b"nothing")
-    item = Item(tmp_path / "x.mp4", "x.mp4", "real", "", "s", "i", "", 0.0, None, None, ())
+    item = Item(place=tmp_path / "x.mp4", **GENUINE)
     [answer] = measure_clip(item, ["brightness"])
     assert answer.score is None and answer.verdict == "CANNOT_EVALUATE" and len(answer.reasons) == 1
     assert summarise([answer], THRESHOLDS, DRAWS)["clips"] == 1
