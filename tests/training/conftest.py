@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from training import recipe as recipes
-from training.lessons.ss_avd import SSAVDRecipe
+from training.lessons.ss_avd import SSAVDPart, SSAVDRecipe
 from training.shards import Packed, pack_pictures, write_shard
 
 AUDIO_HZ, GRID_HZ = 16_000, 25
@@ -34,7 +34,7 @@ def recipe():
                 "evaluate_every": 2, "evaluate_clips": 8, "save_every_s": 1e-6, "threads": 1, "workers": 0,
                 "presence": {"picture": 0.5, "sound": 0.5, "both": 0.0}}
         for name, value in {**tiny, **changes}.items():
-            (values["lesson"] if name in values["lesson"] else values)[name] = value
+            (values["lesson"] if name in SSAVDPart.model_fields else values)[name] = value
         return SSAVDRecipe.model_validate(values)
 
     return change

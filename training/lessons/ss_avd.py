@@ -58,6 +58,9 @@ class Losses(Section):
     adversarial: float = Field(ge=0)
 
 
+SWITCHES = {"fusion", "window", "widths", "style_shuffle", "latent_shuffle"}
+
+
 class SSAVDPart(Section):
     presence: Presence
     forged_share: float = Field(ge=0, le=1)  # of the fakes: made by training.forge; the others are published ones
@@ -65,6 +68,12 @@ class SSAVDPart(Section):
     losses: Losses
     imitation: float = Field(ge=0)  # weight of training.imitate; 0 trains without a teacher
     imitated_frames: int = Field(gt=0)  # frames a window that the teacher looks at
+    # Of the architecture, what is not as shipped: detectors.ss_avd.SSAVDConfig.
+    fusion: Literal["saavm", "concat"] | None = None
+    window: int | None = Field(default=None, gt=0)
+    widths: tuple[int, ...] | None = None
+    style_shuffle: bool | None = None
+    latent_shuffle: bool | None = None
 
 
 class SSAVDRecipe(Recipe):
@@ -80,6 +89,7 @@ class SSAVDLesson(Lesson):
     def __init__(self, recipe: SSAVDRecipe, samples: Sequence[Sample], noises: Sequence[np.ndarray] = ()) -> None:
         super().__init__(recipe, samples, noises)
         part = recipe.lesson
+        self.config = replace(self.config, **part.model_dump(include=SWITCHES, exclude_none=True))
         self.model = SSAVD(self.config, style_heads=True)
         self.model.front_end.requires_grad_(part.train_filters)
         self.imitation = Imitation(self.config.widths[1:]) if part.imitation else None

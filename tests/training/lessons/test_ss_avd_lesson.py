@@ -209,3 +209,10 @@ def test_what_a_checkpoint_holds_is_what_the_detector_loads(make_lesson, write_s
     for (_, scores), other in zip(scored, again, strict=True):
         np.testing.assert_allclose(scores.video, other.video, rtol=1e-5)
         np.testing.assert_allclose(scores.whole, other.whole, rtol=1e-5)
+
+
+def test_a_recipe_can_change_the_architecture(make_lesson):
+    changed = make_lesson(*corpus(), fusion="concat", window=2, widths=(4, 8, 8, 8))
+    assert (changed.config.fusion, changed.config.window, changed.config.widths) == ("concat", 2, (4, 8, 8, 8))
+    assert changed.config.depths == TinySSAVD.config.depths and changed.card()["architecture"]["fusion"] == "concat"
+    assert build(changed.card()).cfg == changed.config
