@@ -21,6 +21,7 @@ from detectors.contract import (
     WindowScores,
 )
 from detectors.guests import GuestError, Guests, Unloadable, is_reference
+from detectors.heap import keep_freed_memory
 
 # id -> module of one paper: its configurations, network, losses, and load_detector. This is the whole zoo.
 MODULES: dict[str, ModuleType] = {
@@ -32,6 +33,7 @@ MODULES: dict[str, ModuleType] = {
 # id -> builder of a Detector from (state dict, card, device)
 BUILDERS = {name: module.load_detector for name, module in MODULES.items()}
 GUESTS = Guests(taken=tuple(BUILDERS))  # detectors from outside, by entry point or by name
+keep_freed_memory()  # here, as threads that are older have arenas of their own
 
 __all__ = [
     "BUILDERS", "GUESTS", "MODULES", "Analysis", "CheckpointError", "Detector", "GuestError", "InputSpec", "Inputs",

@@ -16,6 +16,8 @@ import torch
 from cachetools import LRUCache
 from torch import Tensor
 
+from detectors.heap import return_freed_memory
+
 MOST_BYTES = 256 * 2**20  # three faces and the sound of ten minutes
 
 
@@ -23,7 +25,7 @@ class Encoder(Protocol):
     weights_id: str  # the same for two encoders that tell the same
 
 
-class _Memory:
+class Memory:
     """Answers by encoder and content. Its fingerprints cannot be foreseen, so no file can be made to collide."""
 
     def __init__(self) -> None:
@@ -42,20 +44,23 @@ class _Memory:
         return [(owner.weights_id, str(rows.device), *rows.shape[1:], *two) for two in prints]
 
 
-_memory: ContextVar[_Memory | None] = ContextVar("memory", default=None)
+_memory: ContextVar[Memory | None] = ContextVar("memory", default=None)
 
 
 @contextmanager
-def remembering() -> Iterator[None]:
-    """Inside, `recall` remembers; inside of another one, that one's memory serves. Nothing is left afterwards."""
-    if _memory.get() is not None:
+def remembering(memory: Memory | None = None) -> Iterator[None]:
+    """Inside, `recall` remembers, in the memory that is given: for whoever comes back with it. Without one, that of a
+    `remembering` around this one serves, or else one of which nothing is left afterwards."""
+    if memory is None and _memory.get() is not None:
         yield
         return
-    token = _memory.set(_Memory())
+    token = _memory.set(Memory() if memory is None else memory)
     try:
         yield
     finally:
         _memory.reset(token)
+        if memory is None:
+            return_freed_memory()
 
 
 def recall(owner: Encoder, rows: Tensor, encode: Callable[[Tensor], Tensor]) -> Tensor:

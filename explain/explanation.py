@@ -44,6 +44,17 @@ def default_method(card: dict) -> str | None:
     return None if default is None else default["method"]
 
 
+def usual_methods(card: dict) -> tuple[str, ...]:
+    """The maps that are made where none are asked for: the readable one, and the fine one that points best at planted
+    artefacts with this checkpoint. No fine one where it was measured that none beats random."""
+    rows = card.get("explanations", {}).get("methods")
+    if rows is None:
+        return READABLE, FINE
+    better = {name: (row["pointing"], row["faithful_share"]) for name, row in rows.items()
+              if name != READABLE and row["pointing"] is not None and row["pointing"] > row["random_pointing"]}
+    return (READABLE, max(better, key=better.get)) if better else (READABLE,)
+
+
 @dataclass(frozen=True)
 class Explanation:
     """Parts that are not there yet are None or missing from the dicts."""
@@ -90,7 +101,7 @@ def explain(
     track_id: int | None = None,
     head: str | None = None,
     replacement: str = "blur",
-    methods: Sequence[str] = (READABLE, FINE),
+    methods: Sequence[str] | None = None,
     scores: WindowScores | None = None,
     sensitivity: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
@@ -100,10 +111,12 @@ def explain(
 
     track_id: the face; the segment's own, or the first, when None. head: "video", "audio", "sync" or "whole"; that of
     the segment's modality when None, else whole. replacement: one of baselines.REPLACEMENTS; where a clip has no
-    neutral moment it is blur, and a note says so. methods: of maps.METHODS, in this order. scores: of this detector
-    and face, spares the search for a neutral moment. should_stop is asked before every forward pass.
+    neutral moment it is blur, and a note says so. methods: of maps.METHODS, in this order; usual_methods when None.
+    scores: of this detector and face, spares the search for a neutral moment. should_stop is asked before every
+    forward pass.
     Raises: NothingToExplain; Cancelled once should_stop says so; ValueError for an unknown method or replacement.
     """
+    methods = usual_methods(detector.card) if methods is None else methods
     if unknown := set(methods) - set(METHODS):
         raise ValueError(f"unknown methods {sorted(unknown)}; there are: {', '.join(METHODS)}")
     if replacement not in REPLACEMENTS:

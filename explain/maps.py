@@ -19,7 +19,7 @@ from explain.layout import Layout, blocks, cells
 from explain.state import borrowed
 from explain.target import Target
 
-ROWS = 8  # windows per forward pass: bounds the memory
+ROWS, GRADIENT_ROWS = 8, 2  # windows per forward pass, alone or with the way back: bounds the memory
 IG_STEPS = 16  # Gauss-Legendre nodes
 SMOOTH_SAMPLES, SMOOTH_NOISE = 12, 0.15  # noise on presence, which is 1 where the clip is as recorded
 
@@ -71,7 +71,7 @@ def integrate_gradients(target: Target, there: Cells = None, steps: int = IG_STE
     def integrate(ask, there):
         values, delta = IntegratedGradients(ask).attribute(
             there, additional_forward_args=(target.rows,), n_steps=steps,
-            internal_batch_size=max(ROWS, len(target)), return_convergence_delta=True)
+            internal_batch_size=max(GRADIENT_ROWS, len(target)), return_convergence_delta=True)
         deltas.append(float(delta.abs().mean()))
         return values
 
@@ -83,7 +83,7 @@ def smooth_gradients(target: Target, there: Cells = None, samples: int = SMOOTH_
     """SmoothGrad (Smilkov et al. 2017): the gradient at the recording, averaged over small changes of presence."""
     layout = blocks(target)
     values = _attribute(target, layout, there, lambda ask, there: NoiseTunnel(Saliency(ask)).attribute(
-        there, nt_type="smoothgrad", nt_samples=samples, nt_samples_batch_size=_per_eval(target),
+        there, nt_type="smoothgrad", nt_samples=samples, nt_samples_batch_size=_per_eval(target, GRADIENT_ROWS),
         stdevs=SMOOTH_NOISE, additional_forward_args=(target.rows,), abs=False))
     return Map("smooth_grad", layout, values, in_logits=False)
 
@@ -146,8 +146,8 @@ def _attribute(target: Target, layout: Layout, there: Cells, method: Callable, b
     return {name: values.detach().cpu().numpy() for name, values in zip(layout.groups, found)}
 
 
-def _per_eval(target: Target) -> int:
-    return max(ROWS // len(target), 1)
+def _per_eval(target: Target, rows: int = ROWS) -> int:
+    return max(rows // len(target), 1)
 
 
 def _fit(camera: Tensor, part: str, layout: Layout, n: int) -> Tensor:

@@ -13,13 +13,14 @@ the recording.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from detectors.contract import Detector, Inputs
+from detectors.recall import Memory, remembering
 from explain.baselines import Baseline
 from explain.sound import HOP_S, resynthesised, spectrum
 
@@ -42,6 +43,7 @@ class Target:
     end_s: np.ndarray  # [n]
     should_stop: Callable[[], bool] = lambda: False
     track_id: int | None = None  # the face
+    memory: Memory = field(default_factory=Memory, repr=False, compare=False)  # of what encoders told of it
 
     def __len__(self) -> int:
         return len(self.start_s)
@@ -93,7 +95,8 @@ class Target:
         if "audio" in presence:
             change = (self.baseline.spectra[rows] - spectrum(held.audio)) * (1 - presence["audio"])
             held = held._replace(audio=resynthesised(held.audio, change))
-        return self.detector.logits(held)[self.head]
+        with remembering(self.memory):  # where little is replaced, most of what encoders hear and see stays the same
+            return self.detector.logits(held)[self.head]
 
     def recorded(self) -> np.ndarray:
         """[n] logits as recorded."""

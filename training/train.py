@@ -20,8 +20,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import ctypes
-import ctypes.util
 import json
 import math
 import statistics
@@ -74,7 +72,6 @@ def train(recipe: Recipe, samples: Sequence[Sample], out: Path, *, fold: int | N
     if (recipe.batch // 2) % ranks:
         raise ValueError(f"{ranks} processes cannot share the {recipe.batch // 2} pairs of a batch evenly")
     torch.set_num_threads(recipe.threads)
-    _keep_freed_memory()
     out.mkdir(parents=True, exist_ok=True)
 
     learn, held = split_fold(samples, recipe.folds, fold, recipe.seed)
@@ -221,16 +218,6 @@ def _follow(average: nn.Module, model: nn.Module, decay: float) -> None:
             target.lerp_(source, 1 - decay)
         else:
             target.copy_(source)
-
-
-def _keep_freed_memory() -> None:
-    """On glibc, let malloc reuse large blocks instead of returning them: faulting 100 MB of activations in again
-    at every step costs a third of the processor's time."""
-    M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, largest = -1, -3, 2**31 - 1
-    libc = ctypes.CDLL(ctypes.util.find_library("c"))
-    if hasattr(libc, "mallopt"):
-        libc.mallopt(M_MMAP_THRESHOLD, largest)
-        libc.mallopt(M_TRIM_THRESHOLD, largest)
 
 
 def read_training_samples(folders: Sequence[Path], fold: int | None) -> list[Sample]:

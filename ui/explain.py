@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import gradio as gr
 import numpy as np
 
-from explain import REPLACEMENTS, default_method
+from explain import REPLACEMENTS, default_method, usual_methods
 from explain.answer import detector_name
 from explain.pictures import Picture
 from ui import progress, texts, timeline
-from ui.explaining import HEADS, LATEST_S, ExplainRun, Kept, Question, Told, methods
+from ui.explaining import HEADS, LATEST_S, ExplainRun, Kept, Question, Told
 from ui.markup import clock, escape, table
 from ui.result import part_name
 
@@ -288,7 +288,7 @@ def _answer_html(question: Question, told: Told, card: dict, running: bool) -> s
     spans = f"{', '.join(others)} and {last}" if others else last
     score = SCORE.format(spans=spans, score=f"{answer['score']:.2f}",
                          head=HEAD_WORDS[answer["head"]])
-    wanted = methods(card)
+    wanted = usual_methods(card)
     best = default_method(card)
     order = [best, *(m for m in wanted if m != best)] if best else wanted
     waiting = running and not told.finished

@@ -10,8 +10,8 @@ from cachetools import TTLCache
 
 import detectors as core
 from detectors.contract import MODALITIES
-from explain import REPLACEMENTS, Cancelled, NothingToExplain, default_method, explain
-from explain.explanation import FINE, READABLE
+from explain import REPLACEMENTS, Cancelled, NothingToExplain, default_method, explain, usual_methods
+from explain.explanation import READABLE
 from explain.pictures import Picture, draw, mouth_loop
 from media import MediaError, PreparedClip, prepare
 from ui import texts
@@ -116,7 +116,7 @@ def _tell(clip: PreparedClip, question: Question, device: str, pictured: bool,
         span_s = (question.start_s, min(question.end_s, clip.duration_s))
         pictures: dict[str, tuple[Picture, ...]] = {}
         for found in explain(clip, detector, span_s=span_s, track_id=question.track_id, head=question.head,
-                             replacement=question.replacement, methods=methods(detector.card), should_stop=should_stop):
+                             replacement=question.replacement, should_stop=should_stop):
             for method in found.faithfulness.keys() - pictures.keys() if pictured else ():
                 loop = mouth_loop(clip, found, method) if method == _shown_first(detector.card) else None
                 pictures[method] = (*draw(clip, found, method), *([loop] if loop else []))
@@ -138,14 +138,8 @@ def _shown_first(card: dict) -> str:
     return default_method(card) or READABLE
 
 
-def methods(card: dict) -> tuple[str, ...]:
-    """The maps that are made: the readable one, the fine one, and the one that points best, where that is another."""
-    best = default_method(card)
-    return tuple(dict.fromkeys((READABLE, FINE, *([best] if best else []))))
-
-
 def next_stage(told: Told | None, wanted: Sequence[str]) -> str | None:
-    """In words, what is done after `told`; None when nothing is left. wanted: methods()."""
+    """In words, what is done after `told`; None when nothing is left. wanted: explain.usual_methods."""
     if told is None:
         return SHARE
     if told.finished:
@@ -171,10 +165,10 @@ class ExplainRun(Run):
         try:
             for question in self._questions:
                 card = self._cards[question.detector]
-                self._announce(card, next_stage(None, methods(card)))
+                self._announce(card, next_stage(None, usual_methods(card)))
                 for told in tell(path, question, device, should_stop=lambda: self.stopped):
                     self.told[question] = told
-                    self._announce(card, next_stage(told, methods(card)))
+                    self._announce(card, next_stage(told, usual_methods(card)))
         except (Stopped, Cancelled):
             pass
         except Exception as fault:  # as in Run: the page has to say something

@@ -9,7 +9,7 @@ import pytest
 from tiny_detectors import Spots, TinyDetector, a_clip
 
 from detectors.contract import Segment, WindowScores
-from explain import Cancelled, NothingToExplain, aim, default_method, explain
+from explain import Cancelled, NothingToExplain, aim, default_method, explain, usual_methods
 
 BRIGHT = Segment(1.0, 2.0, 0.9, "video", 0)
 
@@ -110,3 +110,15 @@ def test_the_map_that_is_shown_first_is_the_one_that_was_measured_to_point_best(
     assert default_method({}) == "ablation"
     assert default_method({"explanations": {"default": {"method": "integrated_gradients"}}}) == "integrated_gradients"
     assert default_method({"explanations": {"default": None}}) is None  # measured, and none beats random
+
+
+def test_a_fine_map_is_made_where_one_was_measured_to_beat_random():
+    def card(**pointing: float | None) -> dict:
+        return {"explanations": {"methods": {name: {"pointing": share, "random_pointing": 0.1, "faithful_share": 0.5}
+                                             for name, share in pointing.items()}}}
+
+    assert usual_methods({}) == ("ablation", "integrated_gradients")
+    assert usual_methods(card(ablation=0.9, integrated_gradients=0.05, grad_cam=0.2)) == ("ablation", "grad_cam")
+    assert usual_methods(card(ablation=0.05, integrated_gradients=0.3, grad_cam=0.2)) == (
+        "ablation", "integrated_gradients")
+    assert usual_methods(card(ablation=0.9, integrated_gradients=0.1, smooth_grad=None)) == ("ablation",)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from explain import explain as explain_core
+from explain import usual_methods
 from explain.pictures import Picture
 from explain.sheet import TimeSpan
 from media import PreparedClip
@@ -166,7 +167,7 @@ def test_it_grows_from_share_to_maps_to_their_tests(steps):
 
 
 def test_stages_are_announced_in_the_order_of_the_work(steps):
-    wanted = explaining.methods({})
+    wanted = usual_methods({})
     said = [next_stage(told, wanted) for told in (None, *steps)]
     maps = explaining.MAPS
     assert said == [explaining.SHARE, maps["ablation"], maps["integrated_gradients"],
@@ -198,7 +199,7 @@ def test_after_stop_untested_maps_are_grey_and_nothing_is_announced(steps):
 
 
 def test_the_map_that_was_measured_to_point_best_comes_first_and_open(steps):
-    told = {"methods": {"integrated_gradients": {"pointing": 0.625, "random_pointing": 0.08}},
+    told = {"methods": {"integrated_gradients": {"pointing": 0.625, "random_pointing": 0.08, "faithful_share": 1.0}},
             "default": {"method": "integrated_gradients"}}
     html = explanation_html(QUESTION, steps[-1], {"tiny": {"name": "Tiny", "explanations": told}}, running=False)
     first, second = re.findall(r"<details class=.tt-map[^>]*>", html)
