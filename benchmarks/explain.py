@@ -1,7 +1,7 @@
 """Explanations: how long they take, and whether they point at artefacts that were planted.
 
     python -m benchmarks.explain [--detectors all|ss_avd,...] [--clip CLIP] [--planted 8] [--replacement blur]
-                                 [--card] [--json]
+                                 [--methods ablation,...] [--card] [--json]
 
 Into an unaltered clip, artefacts of known region or band and span are planted one at a time (explain/planted.py). The
 detector notices an artefact when the logit of its head rises by at least 0.5. Where it does not, the same place gets
@@ -21,8 +21,9 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from media import PreparedClip, prepare  # before torch loads: it says how torch's idle threads wait
@@ -34,6 +35,7 @@ import numpy as np
 from benchmarks.clips import DEMO
 from detectors import available, known_id, load
 from detectors.checkpoint import CHECKPOINTS, read_checkpoint, ship_checkpoint
+from detectors.recall import Memory
 from explain import METHODS, NothingToExplain, aim, examine, pointing, share_modalities, usual_methods
 from explain.baselines import blurred, mean_of_window
 from explain.evidence import plant_evidence
@@ -73,16 +75,17 @@ def timed(work: Callable[[], object]) -> tuple[object, float, float]:
     return done, time.perf_counter() - begin, time.process_time() - cpu
 
 
-def measure_times(clip: PreparedClip, detector, replacement: str) -> dict:
-    """Of one 3 s segment, after a first run that warms up: seconds per stage, and beside one forward pass."""
+def measure_times(clip: PreparedClip, detector, replacement: str, methods: Sequence[str]) -> dict:
+    """Of one 3 s segment, after a first run that warms up: seconds per stage, and beside one forward pass, in which
+    nothing is remembered."""
     middle_s = clip.duration_s / 2
     span_s = (max(middle_s - SEGMENT_S / 2, 0.0), min(middle_s + SEGMENT_S / 2, clip.duration_s))
     target, _ = aim(clip, detector, span_s, replacement=replacement)
 
     target.recorded()
-    passes = [timed(target.recorded)[1:] for _ in range(5)]
+    passes = [timed(replace(target, memory=Memory()).recorded)[1:] for _ in range(5)]
     one_s, one_cpu_s = (statistics.median(column) for column in zip(*passes))
-    works = {"share": lambda: share_modalities(target), **{m: lambda m=m: METHODS[m](target) for m in METHODS}}
+    works = {"share": lambda: share_modalities(target), **{m: lambda m=m: METHODS[m](target) for m in methods}}
     times = {"forward": {"seconds": round(one_s, 3), "cpu_seconds": round(one_cpu_s, 3)}}
     for name, work in works.items():
         try:
@@ -90,7 +93,7 @@ def measure_times(clip: PreparedClip, detector, replacement: str) -> dict:
         except NoMap:
             continue
         times[name] = _row(wall_s, cpu_s, one_cpu_s)
-        if name in METHODS:
+        if name in methods:
             _, wall_s, cpu_s = timed(lambda found=found: examine(found, target))
             times[f"faithfulness of {name}"] = _row(wall_s, cpu_s, one_cpu_s)
     return times
@@ -112,7 +115,8 @@ def plant_noticed(clip: PreparedClip, detector, what: Plant, seed: int, replacem
     return (risen, "evidence") if rise >= NOTICED else None
 
 
-def measure_pointing(clip: PreparedClip, detector, plants: list[Plant], replacement: str) -> dict:
+def measure_pointing(clip: PreparedClip, detector, plants: list[Plant], replacement: str,
+                     methods: Sequence[str]) -> dict:
     """Per method, over what the detector noticed, and how much that is."""
     found: dict[str, list[tuple[float, float, bool]]] = {}  # method -> (pointing, by chance, passed)
     noticed = {"artefacts": 0, "evidence": 0}
@@ -123,9 +127,9 @@ def measure_pointing(clip: PreparedClip, detector, plants: list[Plant], replacem
         noticed[kind] += 1
         truth = truth_on(blocks(target), target, what)
         chance = float(np.concatenate([t.ravel() for t in truth.values()]).mean())
-        for name, method in METHODS.items():
+        for name in methods:
             with suppress(NoMap):
-                shown = method(target)
+                shown = METHODS[name](target)
                 hit = pointing(on_blocks(shown, target), truth)
                 found.setdefault(name, []).append((hit, chance, examine(shown, target).passed))
     rows = {name: dict(zip(("pointing", "random_pointing", "faithful_share"), np.mean(tests, axis=0).round(3).tolist()))
@@ -140,17 +144,17 @@ def choose_default(rows: dict[str, dict]) -> str | None:
     return max(better, key=better.get) if better else None
 
 
-def measure(clip: PreparedClip, detector, count: int, replacement: str) -> dict:
-    times = measure_times(clip, detector, replacement)
-    planted = measure_pointing(clip, detector, artefacts(clip, count), replacement)
-    methods = {name: {**times[name], **planted["methods"].get(name, _UNKNOWN)} for name in METHODS if name in times}
-    default, made = choose_default(planted["methods"]), usual_methods({"explanations": {"methods": methods}})
+def measure(clip: PreparedClip, detector, count: int, replacement: str, methods: Sequence[str]) -> dict:
+    times = measure_times(clip, detector, replacement, methods)
+    planted = measure_pointing(clip, detector, artefacts(clip, count), replacement, methods)
+    rows = {name: {**times[name], **planted["methods"].get(name, _UNKNOWN)} for name in methods if name in times}
+    default, made = choose_default(planted["methods"]), usual_methods({"explanations": {"methods": rows}})
     stages = ("share", *(stage for method in made for stage in (method, f"faithfulness of {method}")))
     times["all"] = {key: round(sum(times[stage][key] for stage in stages), 2) for key in times["share"]}
     return {
         "replacement": replacement, **{key: planted[key] for key in ("planted", "artefacts", "evidence")},
-        "times": times, "methods": methods,
-        "default": None if default is None else {"method": default, **methods[default]},
+        "times": times, "methods": rows,
+        "default": None if default is None else {"method": default, **rows[default]},
     }
 
 
@@ -195,12 +199,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--clip", type=Path, default=DEMO, help="an unaltered clip to plant into")
     parser.add_argument("--planted", type=int, default=8, help="how many artefacts")
     parser.add_argument("--replacement", choices=("blur", "mean", "neutral"), default="blur")
+    parser.add_argument("--methods", default=",".join(METHODS), help="of these maps, comma-separated (all)")
     parser.add_argument("--card", action="store_true", help="store the figures in the shipped checkpoints' cards, "
                         "from which the app takes its default method")
     parser.add_argument("--json", action="store_true", help="print the figures as one JSON line, last")
     args = parser.parse_args(argv)
     if not args.clip.is_file():
         parser.error(f"{args.clip} is not a file")
+    methods = args.methods.split(",")
+    if unknown := set(methods) - set(METHODS):
+        parser.error(f"unknown methods {', '.join(sorted(unknown))}; there are: {', '.join(METHODS)}")
     names = list(available()) if args.detectors == "all" else args.detectors.split(",")
     try:
         for name in names:
@@ -210,7 +218,7 @@ def main(argv: list[str] | None = None) -> int:
     clip = prepare(args.clip)
     figures = {}
     for name in names:
-        figures[name] = measure(clip, load(name, "cpu"), args.planted, args.replacement)
+        figures[name] = measure(clip, load(name, "cpu"), args.planted, args.replacement, methods)
         show(name, figures[name])
         if args.card:
             store(name, figures[name])
