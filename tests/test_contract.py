@@ -93,7 +93,8 @@ COMMON = {
                          "agree": {"type": "integer", "minimum": 0}, "of": {"type": "integer", "minimum": 0},
                          "weights": strict({"score": {"type": "object", "additionalProperties": PROBABILITY}}),
                          "fitted": {"type": "boolean"}},
-                        by_sync={"type": "boolean"}, thresholds=strict({"manipulated": PROBABILITY, "suspicious": PROBABILITY})),
+                        by_sync={"type": "boolean"},
+                        thresholds=strict({"manipulated": PROBABILITY, "suspicious": PROBABILITY})),
     "media": {"type": "object"}, "telltale": {"type": "string"}, "timings_s": {"type": "object"},
     "memory": {"type": "object", "additionalProperties": MEMORY},
 }
