@@ -42,18 +42,17 @@ def variants(recipe: Recipe, steps: int | None = None) -> dict[str, Recipe]:
 
 
 def ablate(recipes: Mapping[str, Recipe], folders: Sequence[Path], fold: int, out: Path, resume: bool,
-           noises: Sequence[np.ndarray]) -> None:
-    """Trains and measures each, one after another, and prints its row of the table."""
+           noises: Sequence[np.ndarray]) -> str:
+    """Trains and measures each, one after another. Gives the table."""
     samples = partial(read_training_samples, folders)
     columns = [(material, head) for material in MATERIALS for head in SHOWN]
-    print("| |", " | ".join(f"{material}, {head}" for material, head in columns), "|")
-    print("|---|" + "---|" * len(columns), flush=True)
+    rows = [("", *(f"{material}, {head}" for material, head in columns)), ("---",) * (1 + len(columns))]
     for name, recipe in recipes.items():
         run = out / recipe.detector / name.replace(" ", "-")
         train(recipe, samples(fold), run, fold=fold, resume=resume, noises=noises)
         table = summarise(score_held(run, samples))
-        cells = [_cell(table[material].get(head)) for material, head in columns]
-        print(f"| {name} |", " | ".join(cells), "|", flush=True)
+        rows.append((name, *(_cell(table[material].get(head)) for material, head in columns)))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _cell(figures: dict | None) -> str:
@@ -80,7 +79,7 @@ def main(argv: list[str] | None = None) -> int:
             if unknown := set(args.only or ()) - recipes.keys():
                 raise ValueError(f"no change is called {', '.join(sorted(unknown))}; there are {', '.join(recipes)}")
             chosen = {name: recipes[name] for name in args.only or recipes}
-            ablate(chosen, args.samples, args.fold, args.out, args.resume, load_noises(args.noise))
+            print(ablate(chosen, args.samples, args.fold, args.out, args.resume, load_noises(args.noise)))
     except (FileNotFoundError, ValueError) as error:
         parser.error(str(error))
     return 0
