@@ -45,7 +45,14 @@ def agreement_words(answer: dict) -> str:
     consensus = answer.get("consensus") or {}
     if consensus.get("of", 0) < 2:
         return ""
-    return f"{words.AGREEMENT.format(**consensus)} {words.RULE[bool(consensus.get('fitted'))]}"
+    return f"{words.AGREEMENT.format(**consensus)} {verdict_rule(consensus)}"
+
+
+def verdict_rule(consensus: dict) -> str:
+    """How the verdict of several detectors comes about: what detectors.consensus did in this answer."""
+    if not consensus.get("fitted"):
+        return words.RULE["middle"]
+    return words.RULE["sync" if consensus.get("by_sync") else "scores"]
 
 
 def thresholds(answer: dict) -> dict | None:

@@ -41,10 +41,11 @@ PROBABILITY_WORDS = (  # below this probability, these words
 BAND_LABELS = ("no signs", "some signs", "strong signs")
 MODALITIES = {"video": "Picture", "audio": "Sound", "sync": "Lip-sync"}
 AGREEMENT = "{agree} of {of} detectors give exactly this verdict."
-RULE = {  # by whether their weights were fitted
-    False: "Where they differ it is the middle one, or the milder of the two in the middle.",
-    True: "It follows from all their scores together, or from the lip-sync where that is the stronger sign; strong "
-          "signs need a second detector that sees some.",
+RULE = {  # by what decides: see explain.answer.verdict_rule
+    "middle": "Where they differ it is the middle one, or the milder of the two in the middle.",
+    "scores": "It follows from all their scores together; strong signs need a second detector that sees some.",
+    "sync": "The lip-sync decides: that the sound does not belong to the picture is the stronger sign here. Strong "
+            "signs need a second detector that sees some.",
 }
 MORE_ALARMED = {False: "By itself, {names} finds {signs}.", True: "By themselves, {names} find {signs}."}
 PROVISIONAL_BADGE = "Demonstration weights"

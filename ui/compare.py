@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import gradio as gr
 
-from explain.answer import MODALITIES, detector_name, several_faces, verdict_words
-from explain.words import RULE
+from explain.answer import MODALITIES, detector_name, several_faces, verdict_rule, verdict_words
 from ui import agreement, progress, quality, texts, timeline
 from ui.agreement import HEAD_NAMES, HEADS, Pair, Stance
 from ui.holds import Holds
@@ -138,7 +137,7 @@ def scores_html(result: dict, cards: dict[str, dict]) -> str:
         html += f'<p class="tt-hint">{escape(MEMORY_RULE[of])}</p>'
     if len(answers) == 1:
         return html
-    how = RULE[bool((result.get("consensus") or {}).get("fitted"))]
+    how = verdict_rule(result.get("consensus") or {})
     rule = CONSENSUS_RULE.format(together=CONSENSUS, rule=f"{how[0].lower()}{how[1:]}")
     return f'{html}<p class="tt-hint">{escape(f"{rule} {AFTER_PROBE}" if result.get("probe") else rule)}</p>'
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from explain import words
-from explain.answer import listed, more_alarmed, verdict_words
+from explain.answer import agreement_words, listed, more_alarmed, verdict_words
 
 NAMES = {"a": {"name": "Ada"}, "b": {"name": "Ben"}}
 
@@ -34,3 +34,14 @@ def test_what_nobody_disputes_keeps_its_words():
     quiet = {"verdict": "NO_SIGNS", "detectors": {"a": {"verdict": "NO_SIGNS"}, "b": {"verdict": "CANNOT_EVALUATE"}}}
     assert verdict_words(quiet) == words.VERDICTS["NO_SIGNS"]
     assert verdict_words({"verdict": "CANNOT_EVALUATE", "detectors": {}}) == words.VERDICTS["CANNOT_EVALUATE"]
+
+
+def test_the_verdict_says_what_decided_it():
+    def told(**consensus) -> str:
+        return agreement_words({"consensus": {"agree": 2, "of": 3, **consensus}})
+
+    assert "the middle one" in told(fitted=False) and "the middle one" in told()
+    assert "all their scores together" in told(fitted=True, by_sync=False)
+    assert "The lip-sync decides" in told(fitted=True, by_sync=True) and "all their scores" not in told(
+        fitted=True, by_sync=True)
+    assert agreement_words({"consensus": {"agree": 1, "of": 1}}) == ""
