@@ -1,4 +1,4 @@
-"""What frozen encoders told of a clip, remembered while the clip is analysed.
+"""What frozen encoders told of a clip, remembered while the clip is analysed or explained.
 
 Windows overlap, and two detectors read the same encoders: the same faces and the same sound would be encoded again and
 again. Answers are found by content, so nobody has to know where a row was cut from.

@@ -10,6 +10,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
+from detectors.heap import return_freed_memory
+
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _locks: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
 _guard = threading.Lock()
@@ -47,6 +49,7 @@ def borrowed(model: nn.Module, seed: int = 0) -> Iterator[None]:
                     now = getattr(module, kind)
                     for key in set(now) - before[kind]:
                         del now[key]
+            return_freed_memory()  # the way back through a network takes gigabytes
 
 
 def device_of(model: nn.Module) -> torch.device:
