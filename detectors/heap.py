@@ -1,7 +1,7 @@
 """Memory that a network's layers free stays at hand for the next ones, and goes back when nobody computes.
 
 Activations of a hundred MB come and go with every layer. glibc hands blocks that large back to the system at once and
-asks for them again, and touching them anew costs a third of the processor's time, more where several processes compete.
+asks for them again, and touching them anew costs the processor's time, the more where several processes compete.
 Elsewhere than on glibc nothing changes.
 """
 

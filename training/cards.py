@@ -159,6 +159,7 @@ def card_page(card: dict) -> str:
                [[name, part["clips"], part["sources"], part["hours"],
                  ", ".join(f"{k or 'unknown'} {v}" for k, v in part["families"].items())]
                 for name in ("training", "development") if (part := card["data"].get(name))]),
+        card["data"].get("note", ""),  # what the recipe of an older loop did otherwise
         TEACHER if recipe.get("lesson", {}).get("imitation") else "",
         f"Commands, at commit `{card['commit']}`:" if card["commit"] else "Commands:",
         "```\n" + "\n".join(card["commands"]) + "\n```",

@@ -303,7 +303,8 @@ def _data(card: dict) -> str:
          escape(", ".join(f"{family_name(k)} {v}" for k, v in _part(part, "families").items())))
         for name, part in sorted(parts.items(), key=lambda item: item[0] != "training")
     ]
-    return table(DATA_CAPTION, DATA_HEADERS, rows, row_headers=True)
+    note = _part(card, "data").get("note")
+    return table(DATA_CAPTION, DATA_HEADERS, rows, row_headers=True) + _sentence(note if isinstance(note, str) else "")
 
 
 def _measured(card: dict, results: dict) -> str:
