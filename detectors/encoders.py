@@ -26,17 +26,15 @@ which the convolutions are 13.9.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
-from functools import cached_property
 
 import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from detectors.recall import recall
+from detectors.recall import Encoder, recall, recall_around
 from media import AUDIO_HZ
 from media.crops import TEMPLATE
 
@@ -50,7 +48,7 @@ _EDGE = 0.12  # softness of a region's edge, as a share of its half axes
 _QUIET = 1e-7  # magnitudes below are rounding; the power of .3 would make their gradient boundless
 
 
-class _Frozen(nn.Module):
+class _Frozen(Encoder):
     """A network that nobody trains: call freeze() once it is built."""
 
     def freeze(self) -> None:
@@ -59,18 +57,6 @@ class _Frozen(nn.Module):
 
     def train(self, mode: bool = True) -> _Frozen:
         return super().train(False)
-
-    @cached_property
-    def weights_id(self) -> str:
-        """The same for two encoders of one class with the same weights."""
-        digest = hashlib.sha256(type(self).__name__.encode())
-        for value in self.state_dict().values():
-            digest.update(value.cpu().numpy().tobytes())
-        return digest.hexdigest()
-
-    def _load_from_state_dict(self, *args) -> None:
-        self.__dict__.pop("weights_id", None)
-        super()._load_from_state_dict(*args)
 
 
 def to_half(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -269,14 +255,19 @@ class SpeechEncoder(_Frozen):
     def _hear(self, piece: Tensor) -> Tensor:
         """(n, samples), a piece at most -> (n, T, dim)"""
         piece = piece / (piece.abs().amax(1, keepdim=True) + 1e-8)
-        x = self._spectrogram(piece)
-        for conv in self.convs:
-            x = F.leaky_relu(conv(x), 0.1)
-        x = self.project(x.flatten(1, 2).transpose(1, 2))  # n T dim
+        x = recall_around(self, self._spectrogram(piece), self._convolve, stride=2, reach=len(self.convs))
+        x = self.project(x.transpose(1, 2))  # n T dim
         x = x + self.positions[:x.shape[1]]
         for layer in self.layers:
             x = layer(x)
         return x
+
+    def _convolve(self, spectrogram: Tensor) -> Tensor:
+        """(n, 2, 161, 2·T) -> (n, 256·4, T). The last of the six alone halves time, so six frames either way count."""
+        x = spectrogram
+        for conv in self.convs:
+            x = F.leaky_relu(conv(x), 0.1)
+        return x.flatten(1, 2)
 
     def _spectrogram(self, piece: Tensor) -> Tensor:
         """(n, samples) -> (n, 2, 161, T): real and imaginary parts, their magnitude raised to the power of 0.3."""

@@ -1,47 +1,57 @@
 """What frozen encoders told of a clip, remembered while the clip is analysed or explained.
 
 Windows overlap, and two detectors read the same encoders: the same faces and the same sound would be encoded again and
-again. Answers are found by content, so nobody has to know where a row was cut from.
+again. Answers are found by content, so nobody has to know where a row was cut from. Where an explanation replaces a
+second of sound, a convolution tells anew what it tells of that second alone (`recall_around`).
 """
 
 from __future__ import annotations
 
-import secrets
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Protocol
+from functools import cached_property
 
 import torch
+import torch.nn.functional as F
 from cachetools import LRUCache
-from torch import Tensor
+from torch import Tensor, nn
 
 from detectors.heap import return_freed_memory
 
 MOST_BYTES = 256 * 2**20  # three faces and the sound of ten minutes
+MOST_WHOLE = 16  # rows that are kept whole, to compare others with
+WORTH = 0.7  # share of a row up to which its changes are told apart from the rest: more is sooner told anew
 
 
-class Encoder(Protocol):
-    weights_id: str  # the same for two encoders that tell the same
+class Encoder(nn.Module):
+    """A network whose answers can be remembered while its weights stay as they are."""
+
+    @cached_property
+    def weights_id(self) -> str:
+        """The same for two encoders of one class with the same weights. Found anew after train(), eval() and loading,
+        so: once training is over."""
+        digest = hashlib.sha256(type(self).__name__.encode())
+        for value in self.state_dict().values():
+            digest.update(value.cpu().numpy().tobytes())
+        return digest.hexdigest()
+
+    def train(self, mode: bool = True) -> Encoder:
+        self.__dict__.pop("weights_id", None)
+        return super().train(mode)
+
+    def _load_from_state_dict(self, *args) -> None:
+        self.__dict__.pop("weights_id", None)
+        super()._load_from_state_dict(*args)
 
 
 class Memory:
-    """Answers by encoder and content. Its fingerprints cannot be foreseen, so no file can be made to collide."""
+    """Answers by encoder and content."""
 
     def __init__(self) -> None:
         self.answers: LRUCache[tuple, Tensor] = LRUCache(MOST_BYTES, getsizeof=lambda answer: answer.nbytes)
-        self._factors: dict[tuple, Tensor] = {}
-        self._chance = torch.Generator().manual_seed(secrets.randbits(63))
-
-    def keys(self, owner: Encoder, rows: Tensor) -> list[tuple]:
-        """One per row of (n, ...): two sums of products modulo 2**64 of its numbers' bits, and whose it is."""
-        bits = rows.float().contiguous().flatten(1).view(torch.int32).long()  # n k
-        kind = (bits.shape[1], str(rows.device))
-        if kind not in self._factors:
-            drawn = torch.randint(-(2**63), 2**63 - 1, (2, bits.shape[1]), generator=self._chance)
-            self._factors[kind] = drawn.to(rows.device)
-        prints = torch.stack([(bits * factors).sum(1) for factors in self._factors[kind]], dim=1).tolist()
-        return [(owner.weights_id, str(rows.device), *rows.shape[1:], *two) for two in prints]
+        self.whole: dict[tuple, list[tuple[Tensor, Tensor]]] = {}  # by encoder and shape: a row and its answer
 
 
 _memory: ContextVar[Memory | None] = ContextVar("memory", default=None)
@@ -71,7 +81,7 @@ def recall(owner: Encoder, rows: Tensor, encode: Callable[[Tensor], Tensor]) -> 
     memory = _memory.get()
     if memory is None or torch.is_grad_enabled() or not len(rows):
         return encode(rows)
-    keys = memory.keys(owner, rows)
+    keys = _keys(owner, rows)
     known = {key: memory.answers[key] for key in keys if key in memory.answers}
     new = {key: row for row, key in enumerate(keys) if key not in known}
     if new:
@@ -79,3 +89,57 @@ def recall(owner: Encoder, rows: Tensor, encode: Callable[[Tensor], Tensor]) -> 
         memory.answers.update(told)
         known |= told
     return torch.stack([known[key] for key in keys])
+
+
+def _keys(owner: Encoder, rows: Tensor) -> list[tuple]:
+    """One per row of (n, ...): its content, and whose it is. No file can be made to collide with another."""
+    kind = owner.weights_id, str(rows.device), *rows.shape[1:]
+    return [(*kind, hashlib.sha256(row).digest()) for row in rows.float().contiguous().flatten(1).cpu().numpy()]
+
+
+def recall_around(owner: Encoder, rows: Tensor, encode: Callable[[Tensor], Tensor], stride: int,
+                  reach: int) -> Tensor:
+    """encode(rows) (n, ..., T) -> (n, C, T / stride), whose step t depends on steps stride·t - reach to
+    stride·t + reach alone, as convolutions padded with zeros do. Of a row that is like a remembered one but for a
+    part, only what depends on that part is encoded.
+
+    Outside of `remembering`, and where gradients are wanted, all rows are encoded whole.
+    """
+    memory = _memory.get()
+    if memory is None or torch.is_grad_enabled() or not len(rows):
+        return encode(rows)
+    known = memory.whole.setdefault((owner.weights_id, str(rows.device), *rows.shape[1:]), [])
+    told: list[Tensor | None] = [None] * len(rows)
+    for place, row in enumerate(rows):
+        touched = [_touched(row, whole, stride, reach) for whole, _ in known]
+        shares = [float(steps.float().mean()) for steps in touched]
+        if shares and min(shares) <= WORTH:
+            nearest = shares.index(min(shares))
+            told[place] = _patched(row, known[nearest][1], touched[nearest], encode, stride, reach)
+    new = [place for place, answer in enumerate(told) if answer is None]
+    if new:
+        for place, answer in zip(new, encode(rows[new])):
+            told[place] = answer
+            if len(known) < MOST_WHOLE:
+                known.append((rows[place].clone(), answer.clone()))
+    return torch.stack(told)
+
+
+def _touched(row: Tensor, whole: Tensor, stride: int, reach: int) -> Tensor:
+    """[T / stride] bool: the steps of the answer that depend on where the two rows (..., T) differ."""
+    differs = (row != whole).flatten(0, -2).any(0)
+    spread = F.max_pool1d(differs.float()[None], 2 * reach + 1, stride, reach)[0]
+    return spread > 0
+
+
+def _patched(row: Tensor, answer: Tensor, touched: Tensor, encode: Callable[[Tensor], Tensor], stride: int,
+             reach: int) -> Tensor:
+    """`answer` (C, T / stride), with the touched steps told from `row` (..., T)."""
+    answer = answer.clone()
+    edges = F.pad(touched.int(), (1, 1)).diff().nonzero()[:, 0].tolist()  # first and one past the last, by turns
+    lead = -(-reach // stride) * stride  # a multiple of the stride, so that steps fall on the same places
+    for first, end in zip(edges[::2], edges[1::2]):
+        begin = max(stride * first - lead, 0)
+        told = encode(row[None, ..., begin:stride * end + reach])[0]
+        answer[:, first:end] = told[:, first - begin // stride:][:, :end - first]
+    return answer

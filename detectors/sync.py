@@ -36,6 +36,7 @@ from torch import Tensor, nn
 
 from detectors.checkpoint import read_checkpoint
 from detectors.contract import Windows
+from detectors.recall import Encoder, recall
 
 STEP_HZ = 25
 AUDIO_HZ = 16_000
@@ -65,7 +66,7 @@ class SyncConfig:
 # ------------------------------------------------------------------------------------------- the network
 
 
-class SyncPair(nn.Module):
+class SyncPair(Encoder):
     """Lip and sound encoders with one space in common."""
 
     def __init__(self, cfg: SyncConfig | None = None):
@@ -106,7 +107,8 @@ class SyncPair(nn.Module):
         pictures = grey.unflatten(0, (n, steps)).squeeze(2)  # n T px px
         around = F.pad(pictures, (0, 0, 0, 0, CONTEXT // 2, CONTEXT // 2))
         around = torch.stack([around[:, i:i + steps] for i in range(CONTEXT)], dim=2)  # n T CONTEXT px px
-        return self._unit(self.lip_layers(around.flatten(0, 1)).unflatten(0, (n, steps)), self.lip_head)
+        seen = recall(self, around.flatten(0, 1), self.lip_layers).unflatten(0, (n, steps))
+        return self._unit(seen, self.lip_head)
 
     def encode_sound(self, audio: Tensor) -> Tensor:
         """(n, T·640) 16 kHz -> unit vectors (n, T, dim). Raises: ValueError for another length."""

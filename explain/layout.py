@@ -7,7 +7,7 @@ looking up, and what was found per pixel is summed up per cell by the reverse.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,11 +54,13 @@ class Layout:
         """Everything there: per group [n, steps, places]."""
         return tuple(torch.ones(len(target), *g.shape, device=target.device) for g in self.groups.values())
 
-    def spread(self, cells: Sequence[Tensor]) -> dict[str, Tensor]:
-        """Per group [k, steps, places] -> per part [k, T, px, px] or [k, T, BINS]."""
+    def spread(self, cells: Sequence[Tensor], groups: Collection[str] | None = None) -> dict[str, Tensor]:
+        """Per group [k, steps, places] -> per part [k, T, px, px] or [k, T, BINS]; of these groups alone if given."""
         tables = dict(zip(self.groups, cells))
         spread = {}
         for part, wire in self.wires.items():
+            if groups is not None and wire.group not in groups:
+                continue
             seen = tables[wire.group].index_select(1, wire.when).index_select(2, wire.where.flatten())
             spread[part] = seen.unflatten(2, wire.where.shape)
         return spread
@@ -80,8 +82,11 @@ class Layout:
 
         def logit(*cells_and_rows: Tensor) -> Tensor:
             *cells, rows = cells_and_rows
-            unread = sum(c.flatten(1).sum(1) for c in cells) * 0.0
-            return target.logit(self.spread(cells), rows) + unread
+            if torch.is_grad_enabled():
+                unread = sum(c.flatten(1).sum(1) for c in cells) * 0.0
+                return target.logit(self.spread(cells), rows) + unread
+            less = {group for group, table in zip(self.groups, cells) if bool((table != 1).any())}
+            return target.logit(self.spread(cells, less), rows)
 
         return logit
 

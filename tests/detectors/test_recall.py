@@ -6,19 +6,22 @@ import threading
 
 import pytest
 import torch
+from torch import nn
 
 from detectors import recall as recall_module
 from detectors.encoders import FaceEncoder, SpeechEncoder
-from detectors.recall import recall, remembering
+from detectors.recall import Encoder, Memory, recall, recall_around, remembering
+from detectors.sync import SyncPair
 
 
-class Doubler:
+class Doubler(Encoder):
     """Tells twice each row; notes what it was asked."""
 
     def __init__(self, weights_id: str = "doubler") -> None:
+        super().__init__()
         self.weights_id, self.asked = weights_id, []
 
-    def __call__(self, rows):
+    def forward(self, rows):
         with torch.no_grad():
             return recall(self, rows, self._encode)
 
@@ -114,3 +117,98 @@ def test_what_encoders_tell_does_not_change_and_follows_their_weights(build, sha
         twin.load_state_dict(encoder.state_dict())
         assert twin.weights_id == encoder.weights_id
         assert torch.equal(twin(rows), plain)
+
+
+class Convolution(Encoder):
+    """Two convolutions over time, of which the last one halves it: a step depends on two steps either way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.layers = nn.Sequential(nn.Conv1d(2, 4, 3, padding=1), nn.ReLU(), nn.Conv1d(4, 3, 3, 2, padding=1))
+        self.eval()
+        self.steps = 0
+
+    @torch.no_grad()
+    def forward(self, rows):
+        return recall_around(self, rows, self._encode, stride=2, reach=2)
+
+    def _encode(self, rows):
+        self.steps += rows.shape[0] * rows.shape[-1]
+        return self.layers(rows)
+
+
+@pytest.mark.parametrize("changed", [[0], [39], [7], [8], [1, 30], [19, 20, 21], [0, 39], range(0, 14), range(40)])
+def test_what_a_convolution_tells_anew_is_what_it_would_have_told(changed):
+    network = Convolution()
+    row = torch.randn(1, 2, 40)
+    other = row.clone()
+    other[..., list(changed)] += 1
+    plain = network(other)
+    with remembering():
+        network(row)
+        network.steps = 0
+        torch.testing.assert_close(network(other), plain)
+        assert network.steps < 40 or len(changed) == 40
+        torch.testing.assert_close(network(torch.cat([other, row])), torch.cat([plain, network(row)]))
+
+
+def test_a_convolution_tells_nothing_anew_of_what_it_knows():
+    network, row = Convolution(), torch.randn(1, 2, 40)
+    with remembering():
+        first = network(row)
+        network.steps = 0
+        assert torch.equal(network(row), first)
+        assert network.steps == 0
+
+
+def test_rows_kept_whole_are_few():
+    network = Convolution()
+    with remembering(memory := Memory()):
+        network(torch.randn(30, 2, 40))
+    [kept] = memory.whole.values()
+    assert len(kept) == recall_module.MOST_WHOLE
+
+
+def test_speech_around_a_replaced_moment_is_heard_as_a_whole(monkeypatch):
+    encoder = SpeechEncoder(0.64)
+    sound = torch.randn(1, 10_240)
+    other = sound.clone()
+    other[:, 4000:5600] *= 0.5
+    peak = sound.abs().argmax()  # by which a piece is scaled
+    other[:, peak] = sound[:, peak]
+    with torch.inference_mode():
+        plain = encoder(other)
+        with remembering():
+            encoder(sound)
+            heard = []
+            convolve = encoder._convolve
+            monkeypatch.setattr(encoder, "_convolve", lambda x: heard.append(x.shape[-1]) or convolve(x))
+            torch.testing.assert_close(encoder(other), plain, rtol=1e-4, atol=1e-5)
+    assert sum(heard) < 40  # of 64 frames
+
+
+def test_what_is_remembered_is_that_of_the_weights_as_they_are_now():
+    pair, lips = SyncPair().eval(), torch.rand(1, 6, 3, 48, 48)
+    with torch.inference_mode(), remembering():
+        before = pair.encode_lips(lips)
+    with torch.no_grad():
+        pair.lip_layers[0][0].weight.add_(0.1)
+    pair.eval()
+    with torch.inference_mode(), remembering():
+        assert not torch.allclose(pair.encode_lips(lips), before)
+
+
+def test_a_picture_of_lips_is_looked_at_once_with_its_neighbours(monkeypatch):
+    pair, lips = SyncPair().eval(), torch.rand(1, 20, 3, 48, 48)
+    other = lips.clone()
+    other[:, 9] = 0
+    looked = []
+    pair.lip_layers.register_forward_pre_hook(lambda _, rows: looked.append(len(rows[0])))
+    with torch.inference_mode():
+        plain = pair.encode_lips(other)
+        looked.clear()
+        with remembering():
+            pair.encode_lips(lips)
+            torch.testing.assert_close(pair.encode_lips(other), plain)
+    assert looked == [20, 5]
