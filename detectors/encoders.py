@@ -41,8 +41,9 @@ from media.crops import TEMPLATE
 REGIONS = ("eyes", "nose", "mouth", "skin", "border")
 STEP_S = 0.32  # detectors that read both encoders take one face and 16 rows of speech per step
 FACE_PX = 160
-AT_ONCE = 24  # faces: more take more memory and hardly less time
+AT_ONCE = 16  # faces: more take more memory and hardly less time
 PIECE_S = 3.84  # sound that the speech encoder hears at once
+PIECES_AT_ONCE = 2  # as AT_ONCE
 ROW_SAMPLES = 320  # 20 ms, a row of what it tells
 _EDGE = 0.12  # softness of a region's edge, as a share of its half axes
 _QUIET = 1e-7  # magnitudes below are rounding; the power of .3 would make their gradient boundless
@@ -264,10 +265,12 @@ class SpeechEncoder(_Frozen):
 
     def _convolve(self, spectrogram: Tensor) -> Tensor:
         """(n, 2, 161, 2·T) -> (n, 256·4, T). The last of the six alone halves time, so six frames either way count."""
-        x = spectrogram
-        for conv in self.convs:
-            x = F.leaky_relu(conv(x), 0.1)
-        return x.flatten(1, 2)
+        told = []
+        for x in spectrogram.split(PIECES_AT_ONCE):
+            for conv in self.convs:
+                x = F.leaky_relu(conv(x), 0.1)
+            told.append(x.flatten(1, 2))
+        return torch.cat(told)
 
     def _spectrogram(self, piece: Tensor) -> Tensor:
         """(n, samples) -> (n, 2, 161, T): real and imaginary parts, their magnitude raised to the power of 0.3."""

@@ -782,7 +782,7 @@ class SSAVDDetector:
         last = self.model.stages[-1]
         self.camera_layers = {"face": last.norm_video, "audio": last.norm_audio}  # Grad-CAM reads these maps
 
-    def score(self, windows: Windows, batch_size: int = 8) -> WindowScores:
+    def score(self, windows: Windows, batch_size: int = 4) -> WindowScores:
         """P(fake) per window: video and audio NaN where the window lacks them, whole where it lacks both."""
         scores = score_windows(windows, self.logits, ("video", "audio", "whole"), batch_size, self.device)
         # No sync score: LSA trains this network to accept sound and picture of different clips.

@@ -9,6 +9,7 @@ import numpy as np
 
 from detectors.contract import InputSpec, Windows
 from media import AUDIO_HZ, GRID_HZ, FaceTrack, PreparedClip
+from media.crops import let_go
 
 NEAREST_FACE_S = 0.25  # a missing frame may be stood in for by one at most this far away
 LEAST_SPEECH_S = 0.3  # voice that a window must hold for its sound to be judged
@@ -111,6 +112,7 @@ def _cut_crops(crops: np.ndarray, rows: np.ndarray, wanted: np.ndarray, side_px:
     cut = np.zeros((*rows.shape, side_px, side_px, 3), np.uint8)
     for place in zip(*np.nonzero(wanted)):
         cut[place] = _resized(crops[rows[place]], side_px)
+    let_go(crops)
     return cut
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import mmap
 import tempfile
 from dataclasses import dataclass
 from functools import lru_cache
@@ -167,6 +168,13 @@ class CropRoll:
             return np.zeros(shape, np.uint8)
         self._file.flush()
         return np.memmap(self._file, np.uint8, "r", shape=shape)
+
+
+def let_go(crops: np.ndarray) -> None:
+    """Crops of a CropRoll that were looked at need not stay in this process's memory: the system keeps the file, or
+    reads it again. Of other arrays, nothing changes."""
+    if isinstance(crops, np.memmap) and hasattr(mmap, "MADV_DONTNEED"):
+        crops._mmap.madvise(mmap.MADV_DONTNEED)  # numpy has no other way to it
 
 
 def _plane(plane: av.video.plane.VideoPlane) -> np.ndarray:

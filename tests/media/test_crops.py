@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import av
 import cv2
 import numpy as np
@@ -16,6 +18,7 @@ from media.crops import (
     alignment,
     display_size,
     face_and_lips,
+    let_go,
     lips_alignment,
 )
 
@@ -268,6 +271,31 @@ def test_the_roll_gives_back_what_was_added_and_leaves_no_visible_file(tmp_path,
         stored[0] = 0
     del roll
     np.testing.assert_array_equal(stored, crops)
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="memory is read as Linux tells it")
+def test_crops_that_are_let_go_leave_memory_and_stay_what_they_are(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    roll = CropRoll(64)
+    for value in range(200):
+        roll.add(np.full((64, 64, 3), value, np.uint8))
+    stored = roll.finish()
+    assert stored.max() == 199 and held_kb(tmp_path) > 2000
+    let_go(stored[50:])  # a part is as good as the whole
+    assert held_kb(tmp_path) == 0
+    assert stored[:, 0, 0, 0].tolist() == list(range(200))
+    let_go(np.zeros(3))
+
+
+def held_kb(folder: Path) -> int:
+    """Of the unlinked files of a folder, what this process has in memory."""
+    held, ours = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if "-" in line.split(" ")[0]:
+            ours = str(folder) in line
+        elif ours and line.startswith("Rss:"):
+            held += int(line.split()[1])
+    return held
 
 
 def test_an_empty_roll_is_an_empty_array():
