@@ -148,7 +148,8 @@ def measure(clip: PreparedClip, detector, count: int, replacement: str, methods:
     times = measure_times(clip, detector, replacement, methods)
     planted = measure_pointing(clip, detector, artefacts(clip, count), replacement, methods)
     rows = {name: {**times[name], **planted["methods"].get(name, _UNKNOWN)} for name in methods if name in times}
-    default, made = choose_default(planted["methods"]), usual_methods({"explanations": {"methods": rows}})
+    default = choose_default(planted["methods"])
+    made = usual_methods({"explanations": {"methods": rows, "times": times}})
     stages = ("share", *(stage for method in made for stage in (method, f"faithfulness of {method}")))
     times["all"] = {key: round(sum(times[stage][key] for stage in stages), 2) for key in times["share"]}
     return {

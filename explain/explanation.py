@@ -27,6 +27,7 @@ MOST_WINDOWS = 4  # of one explanation: a longer segment is explained by windows
 CANDIDATES = 6  # moments that are tried as a neutral one
 NEUTRAL_BELOW = 0.2  # a neutral moment's score lies at least this far below the explained one's
 LEAST_COMPLETE = 0.2  # a convergence delta above this share of the difference is said
+LONG_CPU_S = 15.0  # a fine map that nobody asked for, and its test, take no longer
 READABLE, FINE = "ablation", "integrated_gradients"
 
 
@@ -46,12 +47,15 @@ def default_method(card: dict) -> str | None:
 
 def usual_methods(card: dict) -> tuple[str, ...]:
     """The maps that are made where none are asked for: the readable one, and the fine one that points best at planted
-    artefacts with this checkpoint. No fine one where it was measured that none beats random."""
-    rows = card.get("explanations", {}).get("methods")
-    if rows is None:
+    artefacts with this checkpoint. No fine one where it was measured that none beats random, or that those which do
+    take, with their test, more than LONG_CPU_S."""
+    figures = card.get("explanations", {})
+    if "methods" not in figures:
         return READABLE, FINE
-    better = {name: (row["pointing"], row["faithful_share"]) for name, row in rows.items()
-              if name != READABLE and row["pointing"] is not None and row["pointing"] > row["random_pointing"]}
+    better = {name: (row["pointing"], row["faithful_share"]) for name, row in figures["methods"].items()
+              if name != READABLE and row["pointing"] is not None and row["pointing"] > row["random_pointing"]
+              and sum(figures.get("times", {}).get(stage, {}).get("cpu_seconds", 0.0)
+                      for stage in (name, f"faithfulness of {name}")) <= LONG_CPU_S}
     return (READABLE, max(better, key=better.get)) if better else (READABLE,)
 
 
