@@ -223,7 +223,7 @@ def find_spans(told: Sequence[Told], span_s: float, seed: int) -> Spans:
     for this in told:
         shift = int(rng.integers(SHIFTS[0], SHIFTS[1] + 1)) * int(rng.choice([-1, 1]))
         others = [t for t in told if t.talk.identity != this.talk.identity]
-        cases = [("genuine", this.lips, this.sound, this.known), ("shifted", *_shifted(this, shift))]
+        cases = [("genuine", this.lips, this.sound, this.known), ("shifted", *shifted(this, shift))]
         if others:
             other = others[rng.integers(len(others))]
             n = min(len(this.lips), len(other.sound))
@@ -241,7 +241,7 @@ def find_spans(told: Sequence[Told], span_s: float, seed: int) -> Spans:
     return Spans(*(np.array(column) for column in columns))
 
 
-def _shifted(told: Told, shift: int) -> tuple[Tensor, Tensor, Tensor]:
+def shifted(told: Told, shift: int) -> tuple[Tensor, Tensor, Tensor]:
     """Lips, sound and what is known, the sound `shift` steps late (early where negative)."""
     n = len(told.lips) - abs(shift)
     seen, heard = (slice(first, first + n) for first in (max(shift, 0), max(-shift, 0)))

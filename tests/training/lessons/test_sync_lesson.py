@@ -121,7 +121,7 @@ def test_own_offsets_are_found_and_far_ones_refused():
 
 
 def test_shifted_sound_is_late_by_the_shift():
-    lips, sound, known = lesson._shifted(told(1), 12)
+    lips, sound, known = lesson.shifted(told(1), 12)
     assert len(lips) == len(sound) == len(known) == 188
     torch.testing.assert_close(sound[12:], lips[:-12])  # what the mouth does now is heard 12 steps later
 
