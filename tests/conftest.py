@@ -16,6 +16,18 @@ ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "assets" / "examples"
 
 
+@pytest.fixture
+def one_thread_one_seed():
+    """Small networks are faster on one thread, and learn the same each time."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def examples_dir() -> Path:
     """The folder of the committed demo clips."""

@@ -23,13 +23,7 @@ TINY_SPEC = replace(SHIPPED_SPEC, face_px=16, lips_px=16)
 NAN = float("nan")
 
 
-@pytest.fixture(autouse=True)
-def one_thread_one_seed():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread_one_seed")
 
 
 def clips(n: int, cfg: JointAVConfig = TINY) -> tuple[torch.Tensor, ...]:

@@ -76,13 +76,7 @@ class TinySpeech(nn.Module):
         return (rows + rows.sum(1, keepdim=True) / inside.sum(1)[:, None, None]) * inside[..., None]
 
 
-@pytest.fixture(autouse=True)
-def one_thread_one_seed():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread_one_seed")
 
 
 def make(cfg=TINY) -> MISAVoiDD:

@@ -67,13 +67,8 @@ class Glance(nn.Module):
 
 
 @pytest.fixture(autouse=True)
-def one_thread_one_seed(monkeypatch):
+def one_glance(monkeypatch, one_thread_one_seed):
     monkeypatch.setitem(mmms_ba.ENCODERS, "resnet18", Glance)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

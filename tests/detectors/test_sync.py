@@ -15,13 +15,7 @@ from detectors.sync import EDGE, MOST, STEP_SAMPLES, SyncConfig, SyncPair
 TINY = SyncConfig(dim=8, lips_px=16, lip_widths=(4, 4, 4, 8), sound_widths=(8, 8, 8), bands=10)
 
 
-@pytest.fixture(autouse=True)
-def one_thread_one_seed():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread_one_seed")
 
 
 def speech(steps: int, seed: int) -> torch.Tensor:

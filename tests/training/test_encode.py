@@ -19,11 +19,7 @@ from training.shards import read_index, read_tensors, unpack_pictures
 FACE_PX = 32
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread_one_seed")
 
 
 @pytest.fixture

@@ -16,13 +16,7 @@ from detectors.encoders import FaceEncoder, SpeechEncoder
 from training import pretrained
 from training.pretrained import face_state, load_encoders, load_lite0, main, published_encoders, speech_state
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread_one_seed")
 
 
 class Stated(nn.Module):

@@ -29,13 +29,7 @@ class Tiny(JointAVLesson):
     config, spec = TINY, replace(SHIPPED_SPEC, face_px=16, lips=0, lips_px=None)
 
 
-@pytest.fixture(autouse=True)
-def one_thread_one_seed():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread_one_seed")
 
 
 def recipe(**changes) -> JointAVRecipe:

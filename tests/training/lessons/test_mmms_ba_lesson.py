@@ -34,12 +34,7 @@ class TinyLesson(MMMSBALesson):
     shipped = replace(SHIPPED, sequences=SEQUENCES, hidden=4, dense=4, components=6, dropout=0.0, input_dropout=0.0)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread_one_seed")
 
 
 @pytest.fixture(scope="module")

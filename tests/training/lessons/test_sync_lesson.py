@@ -20,12 +20,7 @@ RECIPE = {"seed": 4, "steps": 4, "batch": 4, "cut_steps": 44, "realign_at": (2,)
           "clip_norm": 1.0, "evaluate_every": 2, "save_every_s": 1e-6, "threads": 1}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread_one_seed")
 
 
 def talk(number: int, steps: int = 120, late: int = 0, px: int = 16, told_late: int = 0) -> Talk:

@@ -29,9 +29,8 @@ def recipes() -> dict[str, Recipe]:
 
 
 @pytest.fixture(autouse=True)
-def _same_weights_every_time():
-    torch.manual_seed(0)
-    torch.set_num_threads(1)
+def _same_weights_every_time(one_thread_one_seed):
+    """For every test here."""
 
 
 @pytest.fixture
