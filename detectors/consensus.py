@@ -11,8 +11,8 @@ The second is answered by those who listen for it, on average: the others, who c
 score is the higher of the two answers, and thresholds keep false alarms on those folds' genuine clips rare. Fits lie in
 consensus.json beside the checkpoints and name the weights that they were made of. Where there is none for those who
 judge (a detector from outside, new weights), the mean score and the middle verdict stand for all of them. A detector
-whose development clips are not known is left out by name. One alarm alone accuses nobody: MANIPULATED needs a second
-detector that finds the clip at least suspicious.
+whose development clips are not known, or too few of them those of the others, is left out by name. One alarm alone
+accuses nobody: MANIPULATED needs a second detector that finds the clip at least suspicious.
 """
 
 from __future__ import annotations

@@ -195,8 +195,8 @@ def consensus_page(card: dict) -> str:
         "detectors learnt from; the AUC beside them is of the same clips. Where those who listen for it "
         "find, on average, more surely that the sound does not belong to the picture, that is the answer.",
         _table(["of", *card["weights"], "clips", "AUC", "within a source"], rows),
-        *([f"Without a say, as what it held out is not known: {', '.join(card['left_out'])}."]
-          if card["left_out"] else []),
+        *([f"Without a say, as little or nothing is known that it and the others all held out: "
+           f"{', '.join(card['left_out'])}."] if card["left_out"] else []),
         f"```\n{card['command']}\n```",
         "## Results of all together",
         _material(results) + " " + READING,

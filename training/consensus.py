@@ -4,11 +4,11 @@
 
 RUNS/<detector> is the run that each shipped checkpoint came from (one without a run has no say); SHARDS are those that
 it was calibrated on. Clips that all of them held out are scored as the app does it, by the networks that did not learn
-from them. For each set of two and more, weights that are not negative are fitted by logistic regression to the
-calibrated log-odds of clips whose picture or sound is manipulated, and of genuine ones; these classes, and in them
-published and forged clips, count alike. Thresholds of the whole answer, sync included, let few of the genuine clips
-through, as training.calibrate has them. Writes consensus.json beside the checkpoints, whose weights it names by their
-hashes: new ones need a new fit.
+from them. Who held out too few clips that the others held out as well has no say. For each set of two and more, weights
+that are not negative are fitted by logistic regression to the calibrated log-odds of clips whose picture or sound is
+manipulated, and of genuine ones; these classes, and in them published and forged clips, count alike. Thresholds of the
+whole answer, sync included, let few of the genuine clips through, as training.calibrate has them. Writes consensus.json
+beside the checkpoints, whose weights it names by their hashes: new ones need a new fit.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import reduce
 from itertools import combinations
 from pathlib import Path
 
@@ -43,6 +42,7 @@ from training.calibrate import (
 from training.metrics import auc, stratified_auc
 from training.sampling import Sample, read_samples
 
+LEAST_CLIPS = 100  # that all who have a say held out
 RIDGE = 0.002  # on the weights' distance from equal ones, which it leaves where the clips do not tell
 Name = tuple[Path, str]  # folder and key of a sample
 
@@ -105,23 +105,38 @@ def fitted() -> dict[str, dict]:
     return {name: card for name, card in shipped().items() if "weights" in card}
 
 
+def heard(held: Mapping[str, set[Name]]) -> tuple[str, ...]:
+    """Who has a say, of detectors and what each held out: as many as held out LEAST_CLIPS together, and of as many
+    those who held out most. Raises: ValueError where no two did."""
+    for size in range(len(held), 1, -1):
+        together = {names: len(set.intersection(*(held[name] for name in names)))
+                    for names in combinations(sorted(held), size)}
+        most = max(together, key=together.get)
+        if together[most] >= LEAST_CLIPS:
+            return most
+    raise ValueError(f"no two detectors held out {LEAST_CLIPS} clips that are the same")
+
+
 def score_held(runs: Path, samples: Sequence[Sample], clips: int | None,
                jobs: int) -> tuple[dict[Name, dict[str, Voice]], dict[Name, Sample]]:
-    """What each detector says, and the samples, of the labelled clips that all shipped detectors held out.
+    """What each detector that is heard says, and the samples, of the labelled clips that all of them held out.
 
-    Raises: CheckpointError as held_parts, or for a run whose weights were not the ones that were shipped.
+    Raises: CheckpointError as held_parts, or for a run whose weights were not the ones that were shipped; ValueError
+    as heard.
     """
     parts = {name: held_parts(runs / name, card, samples) for name, card in fitted().items()}
-    held = [{(s.folder, s.key) for part in own for s in as_found(part.held)} for own in parts.values()]
-    common = reduce(set.intersection, held)
-    kept = [s for s in samples if (s.folder, s.key) in common and fake_of(s) in (0, 1)]
+    held = {name: {(s.folder, s.key) for part in own for s in as_found(part.held) if fake_of(s) in (0, 1)}
+            for name, own in parts.items()}
+    names = heard(held)
+    common = set.intersection(*(held[name] for name in names))
+    kept = [s for s in samples if (s.folder, s.key) in common]
     kept = kept if clips is None else some_groups(kept, clips, seed=0)
     wanted = {(s.folder, s.key): s for s in kept}
     silent = Voice(None, Verdict.CANNOT_EVALUATE)
-    found: dict[Name, dict[str, Voice]] = {name: dict.fromkeys(parts, silent) for name in wanted}
-    for detector, own in parts.items():
+    found: dict[Name, dict[str, Voice]] = {name: dict.fromkeys(names, silent) for name in wanted}
+    for detector in names:
         _, card = read_checkpoint(CHECKPOINTS / f"{detector}.safetensors")
-        less = [Part(p.checkpoint, tuple(s for s in p.held if (s.folder, s.key) in wanted)) for p in own]
+        less = [Part(p.checkpoint, tuple(s for s in p.held if (s.folder, s.key) in wanted)) for p in parts[detector]]
         for sample, analysis in analyse_all(less, card["calibration"], jobs):
             found[sample.folder, sample.key][detector] = voice_of(analysis)
     return found, wanted
@@ -138,7 +153,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         samples = [s for s in read_samples(*args.samples) if s.split == "train"]
         said, held = score_held(args.runs, samples, args.clips, args.jobs)
-        detectors = sorted(fitted())
+        detectors = sorted(next(iter(said.values())))
         fits = {"+".join(names): fit_set(names, said, held)
                 for size in range(2, len(detectors) + 1) for names in combinations(detectors, size)}
     except (CheckpointError, FileNotFoundError, ValueError) as error:
@@ -146,8 +161,8 @@ def main(argv: list[str] | None = None) -> int:
     card = {
         "fits": {name: asdict(fit) for name, (fit, _) in fits.items()},
         "development": {name: worth for name, (_, worth) in fits.items()},
-        "weights": {name: card["weights"] for name, card in fitted().items()},
-        "left_out": sorted(shipped().keys() - fitted().keys()),
+        "weights": {name: card["weights"] for name, card in fitted().items() if name in detectors},
+        "left_out": sorted(shipped().keys() - set(detectors)),
         "command": "python -m training.consensus runs --samples SHARDS"
                    + ("" if args.clips is None else f" --clips {args.clips}"),
     }

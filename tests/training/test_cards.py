@@ -133,7 +133,7 @@ def test_the_consensus_has_a_page_with_its_weights_and_what_it_is_worth(tmp_path
     page = path.with_suffix(".md").read_text()
     assert "| a, b | 1.25 | 0.00 | 40 | 0.87 | 0.72 |" in page
     assert "| whole clip | 0.91 | 0.87 to 0.95 |" in page and "MANIPULATED from 0.840 on" in page
-    assert "| genuine clips | 3.4% |" in page and "not known: c." in page
+    assert "| genuine clips | 3.4% |" in page and "all held out: c." in page
 
 
 # ---- the check --------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 
 from detectors import Verdict
 from detectors.consensus import Voice
-from training.consensus import counts, fit, fit_set
+from training.consensus import LEAST_CLIPS, counts, fit, fit_set, heard
 
 
 def sample(number: int, fake: float, forged: str = "", group: str = "") -> SimpleNamespace:
@@ -61,3 +61,14 @@ def test_mismatched_clips_teach_no_weights_and_still_count():
     made, worth = fit_set(("a", "b"), said, samples)
     assert made.weights == without.weights and made.bias == without.bias
     assert worth["clips"] == 60 and worth["genuine"] == 20 and worth["auc"] == 1
+
+
+def test_who_held_out_other_clips_than_the_rest_has_no_say():
+    everything = {("shards", str(n)) for n in range(4 * LEAST_CLIPS)}
+    first, second = ({("shards", str(n)) for n in range(start, start + 2 * LEAST_CLIPS)} for start in (0, LEAST_CLIPS))
+    last = {("shards", str(n)) for n in range(3 * LEAST_CLIPS + 1, 4 * LEAST_CLIPS)}
+    assert heard({"a": everything, "b": first, "c": second}) == ("a", "b", "c")  # b and c share LEAST_CLIPS
+    assert heard({"a": everything, "b": first, "c": last}) == ("a", "b")
+    assert heard({"a": everything, "b": last, "c": second}) == ("a", "c")
+    with pytest.raises(ValueError, match="no two"):
+        heard({"b": first, "c": last})
