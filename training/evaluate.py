@@ -240,12 +240,13 @@ def _fake_of(line: dict) -> float | None:
 def evaluate(detectors: Sequence[str], material: Material, root: Path, jobs: int, shortcuts: Path | None = None,
              rows_path: Path | None = None) -> dict[str, dict]:
     """Detector -> its results. `shortcuts`: shards whose training split teaches the baseline, where it is to be shown
-    (prepared clips bring their own). `rows_path`: where all rows go, as JSON lines, once they are measured."""
+    (prepared clips bring their own, unless told otherwise). `rows_path`: where all rows go, as JSON lines, once they
+    are measured."""
     measured = measure(gather_items(material, root), detectors, jobs, material.controls)
     if rows_path:
         lines = (json.dumps(asdict(row)) + "\n" for rows in measured.values() for row in rows)
         rows_path.write_text("".join(lines), encoding="utf-8")
-    shortcuts = root if material.route == "prepared" else shortcuts
+    shortcuts = shortcuts or (root if material.route == "prepared" else None)
     baseline = judge_by_facts(measured[detectors[0]], read_index(shortcuts)) if shortcuts else {}
     found = {}
     for name, rows in measured.items():
@@ -296,7 +297,7 @@ def main(argv: list[str] | None = None) -> int:
                              f"{', '.join(DATASETS)}")
     parser.add_argument("--prepared", type=Path, metavar="SHARDS", help="measure on what training.prepare wrote")
     parser.add_argument("--shortcuts", type=Path, metavar="SHARDS",
-                        help="shards whose training split teaches the shortcut baseline (--prepared: the same)")
+                        help="shards whose training split teaches the shortcut baseline (--prepared: those)")
     parser.add_argument("--split", default="val")
     parser.add_argument("--every", type=int, default=1, metavar="N",
                         help="only every N-th clip of the split, for a quick look")

@@ -61,7 +61,7 @@ def test_stages_a_second_detector_and_scoring_on_a_short_clip(talking_clip, tmp_
     monkeypatch.setattr(preparing, "_Reader", lambda limits: read.append(limits) or reader(limits))
     second = speed.measure_second(clip, names, "cpu", 1)
     assert second["second_detectors"].keys() == {"mis_avoidd"} and second["second_detector_share"] > 0
-    assert len(read) == 1 and second["second_prepare_s"] >= 0  # for the first detector alone
+    assert len(read) == 1  # for the first detector alone
     scoring = speed.measure_scoring(clip, names, "cpu", 1)
     assert scoring["vs_ss_avd"] == pytest.approx(scoring["scoring_s"] / scoring["ss_avd_forward_s"], rel=0.2)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -206,3 +207,18 @@ def test_the_last_line_holds_the_keys_that_are_promised(monkeypatch, tmp_path, c
                                   "controls": False}
     assert [i.file for i in asked["items"]] == ["x.ogg"] and asked["controls"] is False
     assert [json.loads(text)["file"] for text in rows.read_text().splitlines()] == ["a", "b"]
+
+
+def test_prepared_clips_without_training_ones_take_the_baseline_from_other_shards(monkeypatch, write_samples):
+    """As forged validation clips do: without the other shards they would have none."""
+    loud, quiet = ({"loudness_db": level, "bits_per_s": 1.0} for level in (20.0, 0.0))
+    here = write_samples({**USUAL, "split": "val"})
+    monkeypatch.setattr(evaluate, "measure", lambda items, detectors, *_: {
+        name: [row("a", 0.1, 0, facts=loud), row("b", 0.9, 1, facts=quiet)] for name in detectors})
+    monkeypatch.setattr(evaluate, "summarise", partial(summarise, draws=DRAWS))
+    lines = [line(k % 2, 20.0 * (1 - k % 2)) for k in range(40)]
+    index = evaluate.read_index
+    monkeypatch.setattr(evaluate, "read_index", lambda folder: lines if folder.name == "other" else index(folder))
+    ask = partial(evaluate.evaluate, ["ss_avd"], Material("prepared", "tiny"), here, 1)
+    assert ask()["ss_avd"]["shortcut_auc"] is None
+    assert ask(shortcuts=Path("other"))["ss_avd"]["shortcut_auc"] == 1
