@@ -101,10 +101,11 @@ def measure_times(clip: PreparedClip, detector, replacement: str, methods: Seque
 
 def plant_noticed(clip: PreparedClip, detector, what: Plant, seed: int, replacement: str) -> tuple[Target, str] | None:
     """A target with the artefact, or with evidence in its place, and which it is; None where the detector notices
-    neither or cannot judge this moment."""
+    neither or cannot judge this moment. Its maps look at whole windows: where to look is what is asked of them."""
     try:
         clean = _aim_at_head(clip, detector, what, replacement)
         planted, _ = aim(plant(clip, what, seed), detector, what.span_s, head=clean.head, replacement=replacement)
+        clean, planted = replace(clean, asked_s=None), replace(planted, asked_s=None)
     except NothingToExplain:
         return None
     if ("audio" if what.modality == "audio" else "face") not in clean.parts:

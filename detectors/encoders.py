@@ -139,7 +139,7 @@ class FaceTrunk(_Frozen):
     def _over_regions(self, maps: Tensor) -> Tensor:
         """(n, C, side, side) -> weighted means (n, R, C)."""
         weights = self.get_buffer(f"weights_{maps.shape[-1]}")
-        return (maps.flatten(2) @ weights.T).transpose(1, 2)
+        return weights @ maps.permute(0, 2, 3, 1).flatten(1, 2)  # channels are last in memory: nothing is copied
 
 
 class FaceEncoder(_Frozen):

@@ -58,6 +58,7 @@ from torchvision.models import resnet18
 from detectors.contract import Inputs, InputSpec, Segment, Windows, WindowScores
 from detectors.encoders import ROW_SAMPLES, FaceEncoder, SpeechEncoder
 from detectors.proposals import soft_nms
+from detectors.recall import encode_once
 from detectors.scoring import batches, calibrated, to_inputs
 from detectors.sync import (
     LEAST,
@@ -425,8 +426,15 @@ class MMMSBA(nn.Module):
             given = getattr(inputs, name)
             if given is not None and given.shape[1:] != shape:
                 raise ValueError(f"{name} must be (n, {', '.join(map(str, shape))}), not {tuple(given.shape)}")
+        told = (encode_once(self._encode_part, part)._asdict() for part in (
+            Inputs(faces=inputs.faces, face_seen=inputs.face_seen, length_s=inputs.length_s),
+            Inputs(lips=inputs.lips, lips_seen=inputs.lips_seen, length_s=inputs.length_s),
+            Inputs(audio=inputs.audio, length_s=inputs.length_s)))
+        return Features(**{name: value for part in told for name, value in part.items() if value is not None})
+
+    def _encode_part(self, inputs: Inputs) -> Features:
         if inputs.audio is not None and inputs.length_s is not None:  # what comes after the clip is no sound of it
-            at_s = torch.arange(cfg.samples, device=inputs.audio.device) / AUDIO_HZ
+            at_s = torch.arange(self.cfg.samples, device=inputs.audio.device) / AUDIO_HZ
             inputs = inputs._replace(audio=inputs.audio * (at_s < inputs.length_s[:, None]))
         return self.encoder(inputs)
 

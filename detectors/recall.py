@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cached_property
+from typing import NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -81,20 +82,61 @@ def recall(owner: Encoder, rows: Tensor, encode: Callable[[Tensor], Tensor]) -> 
     memory = _memory.get()
     if memory is None or torch.is_grad_enabled() or not len(rows):
         return encode(rows)
-    keys = _keys(owner, rows)
+    kind = _kind(owner, rows)
+    return _answers(memory, [(*kind, content) for content in _contents(rows)], lambda new: encode(rows[new]))
+
+
+def recall_neighbours(owner: Encoder, pictures: Tensor, count: int, encode: Callable[[Tensor], Tensor]) -> Tensor:
+    """Pictures (n, T, h, w) -> encode (m, count, h, w) of each beside its neighbours, (n, T, ...); as recall has it.
+
+    count is odd; beyond the ends, neighbours are black.
+    """
+    n, steps = pictures.shape[:2]
+    padded = F.pad(pictures, (0, 0, 0, 0, count // 2, count // 2))
+    around = padded.unfold(1, count, 1).movedim(-1, 2)  # n T count h w, no copy
+    memory = _memory.get()
+    if memory is None or torch.is_grad_enabled() or not n * steps:
+        return encode(around.flatten(0, 1)).unflatten(0, (n, steps))
+    kind, contents = _kind(owner, pictures), _contents(padded.flatten(0, 1))
+    places = [(row, step) for row in range(n) for step in range(steps)]
+    begins = [row * padded.shape[1] + step for row, step in places]
+    keys = [(*kind, b"".join(contents[begin:begin + count])) for begin in begins]
+    told = _answers(memory, keys, lambda new: encode(around[tuple(zip(*(places[key] for key in new)))]))
+    return told.unflatten(0, (n, steps))
+
+
+def _answers(memory: Memory, keys: list[tuple], encode: Callable[[list[int]], Tensor]) -> Tensor:
+    """(len(keys), ...). encode: of the places of those that are not known."""
     known = {key: memory.answers[key] for key in keys if key in memory.answers}
-    new = {key: row for row, key in enumerate(keys) if key not in known}
+    new = {key: place for place, key in enumerate(keys) if key not in known}
     if new:
-        told = dict(zip(new, (answer.clone() for answer in encode(rows[list(new.values())]))))
+        told = dict(zip(new, (answer.clone() for answer in encode(list(new.values())))))
         memory.answers.update(told)
         known |= told
     return torch.stack([known[key] for key in keys])
 
 
-def _keys(owner: Encoder, rows: Tensor) -> list[tuple]:
-    """One per row of (n, ...): its content, and whose it is. No file can be made to collide with another."""
-    kind = owner.weights_id, str(rows.device), *rows.shape[1:]
-    return [(*kind, hashlib.sha256(row).digest()) for row in rows.float().contiguous().flatten(1).cpu().numpy()]
+def _kind(owner: Encoder, rows: Tensor) -> tuple:
+    """What keys begin with: whose answers they are, and to what."""
+    return owner.weights_id, str(rows.device), *rows.shape[1:]
+
+
+def _contents(rows: Tensor) -> list[bytes]:
+    """A digest per row of (n, ...). No file can be made to collide with another."""
+    return [hashlib.sha256(row).digest() for row in rows.float().contiguous().flatten(1).cpu().numpy()]
+
+
+Rows = TypeVar("Rows", bound=NamedTuple)  # of tensors (n, ...), or None
+
+
+def encode_once(encode: Callable[[Rows], Rows], rows: Rows) -> Rows:
+    """encode(rows), whose every row depends on that row alone. Where all of them are one that was expanded, that one is
+    encoded and what it told expanded."""
+    given = [tensor for tensor in rows if tensor is not None]
+    if not given or len(given[0]) == 1 or any(tensor.stride(0) for tensor in given):
+        return encode(rows)
+    told = encode(type(rows)(*(None if tensor is None else tensor[:1] for tensor in rows)))
+    return type(told)(*(None if tensor is None else tensor.expand(len(given[0]), *tensor.shape[1:]) for tensor in told))
 
 
 def recall_around(owner: Encoder, rows: Tensor, encode: Callable[[Tensor], Tensor], stride: int,
@@ -108,7 +150,7 @@ def recall_around(owner: Encoder, rows: Tensor, encode: Callable[[Tensor], Tenso
     memory = _memory.get()
     if memory is None or torch.is_grad_enabled() or not len(rows):
         return encode(rows)
-    known = memory.whole.setdefault((owner.weights_id, str(rows.device), *rows.shape[1:]), [])
+    known = memory.whole.setdefault(_kind(owner, rows), [])
     told: list[Tensor | None] = [None] * len(rows)
     for place, row in enumerate(rows):
         touched = [_touched(row, whole, stride, reach) for whole, _ in known]

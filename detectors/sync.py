@@ -36,7 +36,7 @@ from torch import Tensor, nn
 
 from detectors.checkpoint import read_checkpoint
 from detectors.contract import Windows
-from detectors.recall import Encoder, recall
+from detectors.recall import Encoder, recall_neighbours
 
 STEP_HZ = 25
 AUDIO_HZ = 16_000
@@ -99,16 +99,13 @@ class SyncPair(Encoder):
         n, steps = lips.shape[:2]
         grey = lips.flatten(0, 1)
         if grey.shape[1] == 3:
-            grey = (grey * grey.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
+            grey = torch.einsum("nchw,c->nhw", grey, grey.new_tensor([0.299, 0.587, 0.114]))[:, None]
         if grey.shape[-1] != self.cfg.lips_px:
             grey = F.interpolate(grey, size=(self.cfg.lips_px, self.cfg.lips_px), mode="area")
         grey = grey - grey.mean((2, 3), keepdim=True)  # light does not count, contrast does not count
         grey = grey / (grey.square().mean((2, 3), keepdim=True) + 1e-4).sqrt()
         pictures = grey.unflatten(0, (n, steps)).squeeze(2)  # n T px px
-        around = F.pad(pictures, (0, 0, 0, 0, CONTEXT // 2, CONTEXT // 2))
-        around = torch.stack([around[:, i:i + steps] for i in range(CONTEXT)], dim=2)  # n T CONTEXT px px
-        seen = recall(self, around.flatten(0, 1), self.lip_layers).unflatten(0, (n, steps))
-        return self._unit(seen, self.lip_head)
+        return self._unit(recall_neighbours(self, pictures, CONTEXT, self.lip_layers), self.lip_head)
 
     def encode_sound(self, audio: Tensor) -> Tensor:
         """(n, T·640) 16 kHz -> unit vectors (n, T, dim). Raises: ValueError for another length."""

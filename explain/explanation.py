@@ -26,9 +26,13 @@ from media import PreparedClip
 MOST_WINDOWS = 4  # of one explanation: a longer segment is explained by windows spread over it
 CANDIDATES = 6  # moments that are tried as a neutral one
 NEUTRAL_BELOW = 0.2  # a neutral moment's score lies at least this far below the explained one's
+LEAST_ASKED_S = 3.0  # around the middle of a shorter span, a readable map looks at so much
 LEAST_COMPLETE = 0.2  # a convergence delta above this share of the difference is said
 LONG_CPU_S = 15.0  # a fine map that nobody asked for, and its test, take no longer
+ALMOST_ALL = 0.9  # of a window: then a readable map looks at all of it
 READABLE, FINE = "ablation", "integrated_gradients"
+PART_OF_WINDOW = ("The readable map looks at {:.1f}–{:.1f} s, which was asked for; the score rests on the rest of its "
+                  "window of {:.1f} s, too.")
 
 
 class NothingToExplain(ValueError):
@@ -148,7 +152,7 @@ def explain(
             continue
         words = tell_table(found, target.start_s, told.share) if method == READABLE else ()
         told = replace(told, maps={**told.maps, method: found}, sentences=(*told.sentences, *words),
-                       notes=(*told.notes, *_missed(found, told.share)))
+                       notes=(*told.notes, *_missed(found, told.share), *_left_out(found, target)))
         yield told
     for method, found in told.maps.items():
         test, told = _timed(f"faithfulness of {method}", told,
@@ -177,7 +181,20 @@ def aim(clip: PreparedClip, detector: Detector, span_s: tuple[float, float], *, 
         found = _find_neutral(clip, detector, cut, head, score, scores)
         baseline = found or baseline
         notes = () if found else ("No other moment of this clip is unsuspicious enough to stand in.",)
-    return Target(detector, cut.inputs, head, baseline, cut.start_s, cut.end_s, should_stop, cut.track_id), notes
+    return Target(detector, cut.inputs, head, baseline, cut.start_s, cut.end_s, should_stop, cut.track_id,
+                  _asked(cut, span_s)), notes
+
+
+def _asked(cut: Cut, span_s: tuple[float, float]) -> tuple[float, float] | None:
+    """Of one long window around a span, the span, no shorter than LEAST_ASKED_S. None where that is the whole window,
+    where there are several, or where a moment was asked for, which stands for its window."""
+    (begin_s, end_s), middle_s = span_s, (span_s[0] + span_s[1]) / 2
+    half_s = max(end_s - begin_s, LEAST_ASKED_S) / 2
+    window_s = cut.end_s[0] - cut.start_s[0]
+    if len(cut.start_s) > 1 or end_s <= begin_s or 2 * half_s > ALMOST_ALL * window_s:
+        return None
+    begin_s = min(max(middle_s - half_s, cut.start_s[0]), cut.end_s[0] - 2 * half_s)
+    return begin_s, begin_s + 2 * half_s
 
 
 def _span(clip: PreparedClip, segment: Segment | None, moment_s: float | None) -> tuple[float, float]:
@@ -259,6 +276,13 @@ def _missed(found: Map, share: Share) -> tuple[str, ...]:
         return ()
     return (f"The fine map's values add up to {found.delta:.2f} more or less than the difference of "
             f"{difference:.2f} that they should explain.",)
+
+
+def _left_out(found: Map, target: Target) -> tuple[str, ...]:
+    """A note where a readable map does not look at the whole window."""
+    if found.method != READABLE or target.asked_s is None:
+        return ()
+    return (PART_OF_WINDOW.format(*target.asked_s, target.end_s[0] - target.start_s[0]),)
 
 
 def _timed(stage: str, told: Explanation, work: Callable):

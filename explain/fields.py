@@ -28,6 +28,14 @@ def runs(start_s: np.ndarray, end_s: np.ndarray) -> list[tuple[float, float]]:
     return joined
 
 
+def covered(found: Map, start_s: np.ndarray, end_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of windows [n], the parts [n] that a readable map looked at: start and end."""
+    if not is_readable(found):
+        return start_s, end_s
+    steps_s = next(iter(found.layout.groups.values())).steps_s
+    return start_s + steps_s[0, 0], np.minimum(start_s + steps_s[-1, 1], end_s)
+
+
 def is_readable(found: Map) -> bool:
     """Cells with names, in place of blocks."""
     return bool(set(found.values) <= {"picture", "sound"})
@@ -55,13 +63,14 @@ def strongest_cells(found: Map) -> Map:
 
 
 def values_at(found: Map, group: str, start_s: np.ndarray, end_s: np.ndarray, times_s: np.ndarray) -> np.ndarray:
-    """[T, places] of a group at moments [T] of the clip: the mean of the windows [n] that hold them, NaN elsewhere."""
+    """[T, places] of a group at moments [T] of the clip: the mean of the windows [n] whose steps hold them, NaN
+    elsewhere."""
     steps_s = found.layout.groups[group].steps_s
     sums = np.zeros((len(times_s), found.values[group].shape[2]))
     count = np.zeros((len(times_s), 1))
     for begin, end, values in zip(start_s, end_s, found.values[group]):
         step = np.searchsorted(steps_s[:, 0], times_s - begin + 1e-6, side="right") - 1
-        inside = (step >= 0) & (times_s < end + 1e-6)
+        inside = (step >= 0) & (times_s < min(end, begin + steps_s[-1, 1]) + 1e-6)
         sums[inside] += values[step[inside]]
         count[inside] += 1
     return np.where(count > 0, sums / np.maximum(count, 1), np.nan)

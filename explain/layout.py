@@ -2,7 +2,8 @@
 
 A group of cells is a table [steps, places]. A part of the input reads one group: frame t of the part belongs to the
 group's step when[t], pixel or frequency bin x to its place where[x]. So presence of cells spreads over the input by
-looking up, and what was found per pixel is summed up per cell by the reverse.
+looking up, and what was found per pixel is summed up per cell by the reverse. A frame that no step covers, for which
+when[t] is the number of steps, is always there.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from explain.regions import REGIONS, face_regions, lip_crop_regions
 from explain.sound import BINS, HOP_S, band_of_bin, mel_edges_hz
 from explain.target import Target
 
-STEP_S, MOST_STEPS = 0.6, 8  # of the readable table; a longer window has longer steps
+STEP_S, MOST_STEPS = 0.6, 8  # of the readable table; a longer span has longer steps
 BANDS = 6  # of the readable table: about 0-0.4, 0.4-0.9, 0.9-1.8, 1.8-3.1, 3.1-5 and 5-8 kHz
 FACE_BLOCKS, LIPS_BLOCKS = 16, 8  # blocks along a crop's side
 FINE_BANDS, FINE_STEP_S = 24, 0.04
@@ -54,9 +56,11 @@ class Layout:
         """Everything there: per group [n, steps, places]."""
         return tuple(torch.ones(len(target), *g.shape, device=target.device) for g in self.groups.values())
 
-    def spread(self, cells: Sequence[Tensor], groups: Collection[str] | None = None) -> dict[str, Tensor]:
-        """Per group [k, steps, places] -> per part [k, T, px, px] or [k, T, BINS]; of these groups alone if given."""
-        tables = dict(zip(self.groups, cells))
+    def spread(self, cells: Sequence[Tensor], groups: Collection[str] | None = None,
+               uncovered: float = 1.0) -> dict[str, Tensor]:
+        """Per group [k, steps, places] -> per part [k, T, px, px] or [k, T, BINS]; of these groups alone if given.
+        uncovered: what stands at frames that no step covers."""
+        tables = {group: F.pad(table, (0, 0, 0, 1), value=uncovered) for group, table in zip(self.groups, cells)}
         spread = {}
         for part, wire in self.wires.items():
             if groups is not None and wire.group not in groups:
@@ -73,8 +77,8 @@ class Layout:
             steps, places = self.groups[wire.group].shape
             flat = values.flatten(2)
             by_place = flat.new_zeros(*flat.shape[:2], places).index_add(2, wire.where.flatten(), flat)
-            table = flat.new_zeros(len(flat), steps, places).index_add(1, wire.when, by_place)
-            sums[wire.group] = sums.get(wire.group, 0) + table
+            table = flat.new_zeros(len(flat), steps + 1, places).index_add(1, wire.when, by_place)
+            sums[wire.group] = sums.get(wire.group, 0) + table[:, :steps]
         return sums
 
     def function(self, target: Target) -> Callable[..., Tensor]:
@@ -103,9 +107,13 @@ def modalities(target: Target) -> Layout:
 
 
 def cells(target: Target) -> Layout:
-    """Time steps x face regions for the pictures, of faces and lips at once, and time steps x mel bands."""
-    count = min(max(round(target.length_s / STEP_S), 1), MOST_STEPS)
-    edges_s = np.linspace(0, target.length_s, count + 1)
+    """Time steps x face regions for the pictures, of faces and lips at once, and time steps x mel bands: of what was
+    asked for, or of the whole windows."""
+    begin_s, end_s = 0.0, target.length_s
+    if target.asked_s is not None:
+        begin_s, end_s = np.subtract(target.asked_s, target.start_s[0])
+    count = min(max(round((end_s - begin_s) / STEP_S), 1), MOST_STEPS)
+    edges_s = np.linspace(begin_s, end_s, count + 1)
     steps_s = np.stack([edges_s[:-1], edges_s[1:]], axis=1)
     groups, wires = {}, {}
     for part, regions in (("face", face_regions), ("lips", lip_crop_regions)):
@@ -159,8 +167,10 @@ def _wire(target: Target, part: str, when: np.ndarray, where: np.ndarray, group:
 
 
 def _step_of(target: Target, part: str, edges_s: np.ndarray) -> np.ndarray:
-    """[T] the step that each moment lies in; those after the last edge, in padding, count to the last step."""
-    return np.clip(np.searchsorted(edges_s, target.moments_s(part) + 1e-6, side="right") - 1, 0, len(edges_s) - 2)
+    """[T] the step that each moment lies in, or their number where none does. Of whole windows, those after the last
+    edge, in padding, count to the last step."""
+    step, count = np.searchsorted(edges_s, target.moments_s(part) + 1e-6, side="right") - 1, len(edges_s) - 1
+    return np.clip(step, 0, count - 1) if target.asked_s is None else np.where(step < 0, count, step)
 
 
 def _side(target: Target, part: str) -> tuple[int, int]:

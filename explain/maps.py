@@ -133,7 +133,7 @@ def on_blocks(found: Map, target: Target) -> Map:
     areas = found.layout.gather(ones)
     density = [torch.from_numpy(found.values[name]).float().to(device) / areas[name].clamp_min(1)
                for name in found.layout.groups]
-    sums = fine.gather(found.layout.spread(density))
+    sums = fine.gather(found.layout.spread(density, uncovered=0.0))
     return Map(found.method, fine, {part: v.cpu().numpy() for part, v in sums.items()}, found.in_logits, found.delta)
 
 

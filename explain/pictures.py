@@ -18,6 +18,7 @@ from explain import words
 from explain.explanation import Explanation
 from explain.faithfulness import Faithfulness
 from explain.fields import (
+    covered,
     is_readable,
     mouth_group,
     on_face,
@@ -82,7 +83,7 @@ class _Drawing:
         self.clip, self.told, self.found = clip, told, told.maps[method]
         self.shades, self.limit = scaled(self.found)
         self.outline = strongest_cells(self.found) if is_readable(self.found) else None
-        self.runs_s = runs(told.start_s, told.end_s)
+        self.runs_s = runs(*covered(self.found, told.start_s, told.end_s))
         self.test: Faithfulness | None = told.faithfulness.get(method)
         self.failed = self.test is not None and not self.test.passed
         self.colours: Colours = GREYED if self.failed else BELIEVED

@@ -43,6 +43,7 @@ class Target:
     end_s: np.ndarray  # [n]
     should_stop: Callable[[], bool] = lambda: False
     track_id: int | None = None  # the face
+    asked_s: tuple[float, float] | None = None  # of the clip: a readable map looks at no more; None: whole windows
     memory: Memory = field(default_factory=Memory, repr=False, compare=False)  # of what encoders told of it
 
     def __len__(self) -> int:
@@ -87,7 +88,9 @@ class Target:
         """
         if self.should_stop():
             raise Cancelled
-        held = Inputs(*(None if t is None else t[rows] for t in self.inputs))
+        # Of one window all rows are the same, in no more memory: what is not replaced need not be encoded for each.
+        held = Inputs(*(None if t is None else t.expand(len(rows), *t.shape[1:]) if len(self) == 1 else t[rows]
+                        for t in self.inputs))
         if "face" in presence:
             held = held._replace(faces=_mix(held.faces, self.baseline.faces[rows], presence["face"][:, :, None]))
         if "lips" in presence:

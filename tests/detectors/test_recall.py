@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch import nn
 
 from detectors import recall as recall_module
 from detectors.encoders import FaceEncoder, SpeechEncoder
-from detectors.recall import Encoder, Memory, recall, recall_around, remembering
+from detectors.recall import Encoder, Memory, encode_once, recall, recall_around, recall_neighbours, remembering
 from detectors.sync import SyncPair
 
 
@@ -212,3 +213,37 @@ def test_a_picture_of_lips_is_looked_at_once_with_its_neighbours(monkeypatch):
             pair.encode_lips(lips)
             torch.testing.assert_close(pair.encode_lips(other), plain)
     assert looked == [20, 5]
+
+
+class Rows(NamedTuple):
+    pictures: torch.Tensor | None
+    sound: torch.Tensor | None
+    length_s: torch.Tensor | None = None
+
+
+def test_rows_that_are_one_row_expanded_are_encoded_once():
+    asked = []
+
+    def encode(rows: Rows) -> Rows:
+        asked.append(len(rows.sound))
+        return Rows(None, 2 * rows.sound)
+
+    row, others = torch.rand(1, 5), torch.rand(3, 5)
+    told = encode_once(encode, Rows(None, row.expand(3, 5)))
+    assert torch.equal(told.sound, 2 * row.expand(3, 5)) and told.pictures is None
+    assert torch.equal(encode_once(encode, Rows(None, others)).sound, 2 * others)
+    encode_once(encode, Rows(None, row))
+    encode_once(encode, Rows(None, row.expand(3, 5), torch.arange(3.0)))  # the same sound, of other lengths
+    assert asked == [1, 3, 1, 3]
+
+
+def test_pictures_beside_their_neighbours_are_those_of_their_own_row():
+    pictures = torch.arange(1.0, 9.0).reshape(2, 4, 1, 1)
+    encoder = Doubler()
+    with torch.no_grad():
+        plain = recall_neighbours(encoder, pictures, 3, lambda around: around.sum((1, 2, 3)))
+        with remembering():
+            for _ in range(2):
+                told = recall_neighbours(encoder, pictures, 3, lambda around: around.sum((1, 2, 3)))
+                assert torch.equal(told, plain)
+    assert plain.tolist() == [[3, 6, 9, 7], [11, 18, 21, 15]]

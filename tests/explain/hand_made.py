@@ -27,6 +27,14 @@ def readable(windows=1) -> Map:
     return Map("ablation", layout, values)
 
 
+def narrow() -> Map:
+    """+1 at the lips from 0.25 to 0.75 s of a window, which is all that was looked at."""
+    layout = cells(a_target(Spots(), asked_s=(0.25, 0.75)))
+    values = {name: np.zeros((1, *group.shape)) for name, group in layout.groups.items()}
+    values["picture"][0, 0, REGIONS.index("lips")] = 1.0
+    return Map("ablation", layout, values)
+
+
 def fine(windows=1) -> Map:
     """+1 in the middle block of the second face frame, nothing elsewhere."""
     layout = blocks(a_target(Spots()))

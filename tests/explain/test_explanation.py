@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from tiny_detectors import Spots, TinyDetector, a_clip
 
-from detectors.contract import Segment, WindowScores
+from detectors.contract import InputSpec, Segment, WindowScores
 from explain import Cancelled, NothingToExplain, aim, default_method, explain, usual_methods
+from media import AUDIO_HZ
 
 BRIGHT = Segment(1.0, 2.0, 0.9, "video", 0)
 
@@ -126,3 +127,22 @@ def test_a_fine_map_is_made_where_one_was_measured_to_beat_random_before_long():
     long["explanations"]["times"] = {"integrated_gradients": {"cpu_seconds": 10.0}, "grad_cam": {"cpu_seconds": 1.0},
                                      "faithfulness of integrated_gradients": {"cpu_seconds": 5.1}}
     assert usual_methods(long) == ("ablation", "grad_cam")  # nobody waits for what nobody asked for
+
+
+LONG = InputSpec(window_s=4.0, hop_s=2.0, frames=8, face_px=32, audio_hz=AUDIO_HZ, modalities=("video", "audio"),
+                 lips=16, lips_px=16)
+
+
+def test_a_readable_map_of_a_long_window_keeps_to_the_segment_and_says_so():
+    detector = TinyDetector(Spots(face=12.0, audio=0.0, bias=-6.0, frames=slice(0, 8)), LONG)
+    *_, told = explain(a_clip(), detector, span_s=(0.5, 1.0), head="whole", methods=["ablation"])
+    [low, high] = told.maps["ablation"].layout.groups["picture"].steps_s[[0, -1], [0, 1]] + told.start_s[0]
+    assert (low, high) == (0.0, 3.0)  # a short span with what is around it, inside the window
+    assert any("0.0–3.0 s" in note and "4.0 s" in note for note in told.notes)
+
+
+def test_a_moment_stands_for_its_whole_window():
+    detector = TinyDetector(Spots(face=12.0, audio=0.0, bias=-6.0, frames=slice(0, 8)), LONG)
+    *_, told = explain(a_clip(), detector, moment_s=2.0, methods=["ablation"])
+    assert told.maps["ablation"].layout.groups["picture"].steps_s[-1, 1] == 4.0
+    assert not any("4.0 s" in note for note in told.notes)

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hand_made import fine, readable
+from hand_made import fine, narrow, readable
 
-from explain.fields import mouth_group, on_face, on_mouth, runs, scaled, step_edges, strongest_cells, values_at
+from explain.fields import (
+    covered,
+    mouth_group,
+    on_face,
+    on_mouth,
+    runs,
+    scaled,
+    step_edges,
+    strongest_cells,
+    values_at,
+)
 from explain.regions import REGIONS, face_regions, lip_crop_regions
 
 
@@ -53,3 +63,12 @@ def test_the_mouth_is_told_by_the_close_up_unless_the_head_does_not_read_it():
     assert mouth_group(found) == "face"  # all zero in the close-up
     found.values["lips"][0, 0, 0] = -0.1
     assert mouth_group(found) == "lips" and mouth_group(readable()) == "picture"
+
+
+def test_a_readable_map_speaks_of_no_more_than_it_looked_at():
+    found = narrow()  # steps from 0.25 to 0.75 s of its window
+    starts_s, ends_s = np.array([2.0]), np.array([3.0])
+    at = values_at(found, "picture", starts_s, ends_s, np.array([2.2, 2.3, 2.7, 2.8]))
+    assert np.isnan(at).all(axis=1).tolist() == [True, False, False, True]
+    assert [float(edge[0]) for edge in covered(found, starts_s, ends_s)] == [2.25, 2.75]
+    assert [float(edge[0]) for edge in covered(fine(), starts_s, ends_s)] == [2.0, 3.0]

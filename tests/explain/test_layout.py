@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -52,3 +54,22 @@ def test_blocks_of_sound_are_40_ms_and_those_of_faces_last_until_the_next_frame(
 def test_bands_are_named_in_hertz():
     named = [name_band(*band) for band in ((0, 365), (921, 1768), (3057, 5019))]
     assert named == ["0–360 Hz", "0.9–1.8 kHz", "3.1–5 kHz"]
+
+
+def test_of_a_long_window_only_what_was_asked_for_is_taken_apart_and_the_rest_stays():
+    target = a_target(Spots(), asked_s=(0.25, 0.75))  # faces at 0, 0.25, 0.5 and 0.75 s
+    layout = cells(target)
+    np.testing.assert_allclose(layout.groups["picture"].steps_s, [[0.25, 0.75]])
+    nothing = [torch.zeros_like(t) for t in layout.ones(target)]
+    left = layout.spread(nothing)
+    assert left["face"].amax((2, 3))[0].tolist() == [1, 0, 0, 1]
+    assert left["lips"].amax((2, 3))[0].tolist() == [1, 1, 0, 0, 0, 0, 1, 1]
+    assert left["audio"].amax(2)[0].nonzero()[:, 0].tolist() == [*range(25), *range(75, 101)]
+    areas = layout.gather({part: torch.ones_like(p) for part, p in left.items()})
+    assert areas["sound"].sum() == 50 * 257 and areas["picture"].sum() == 2 * 32 * 32 + 4 * 16 * 16
+
+
+def test_a_span_is_asked_for_in_seconds_of_the_clip():
+    target = a_target(Spots(), an_input())
+    later = replace(target, start_s=target.start_s + 7.0, end_s=target.end_s + 7.0, asked_s=(7.5, 8.0))
+    np.testing.assert_allclose(cells(later).groups["sound"].steps_s, [[0.5, 1.0]])

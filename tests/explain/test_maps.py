@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -188,3 +189,13 @@ def test_cudnn_is_off_only_where_a_recurrent_layer_needs_it(monkeypatch):
     with borrowed(Camera()):
         assert torch.backends.cudnn.enabled
     assert torch.backends.cudnn.enabled
+
+
+def test_a_map_of_part_of_a_window_has_the_same_values_there_and_none_elsewhere():
+    target = a_target(Spots(face=8.0, audio=1.0))
+    whole, part = ablate(target), ablate(replace(target, asked_s=(0.5, 1.0)))
+    np.testing.assert_allclose(part.values["picture"][0], whole.values["picture"][0, 1:], atol=1e-5)
+    fine = on_blocks(part, target)
+    assert not fine.values["face"][0, :2].any() and not fine.values["audio"][0, :12].any()
+    pictures = fine.values["face"].sum() + fine.values["lips"].sum()
+    assert pictures == pytest.approx(part.values["picture"].sum(), rel=1e-4)

@@ -7,7 +7,7 @@ import io
 import cv2
 import numpy as np
 import pytest
-from hand_made import FAILED, PASSED, fine, readable, told
+from hand_made import FAILED, PASSED, fine, narrow, readable, told
 from PIL import Image
 from tiny_detectors import a_clip
 
@@ -138,3 +138,9 @@ def test_the_mouth_loops_beside_itself(clip):
         coloured.append(is_orange(image[:, image.shape[1] // 2:]).mean() > 0.05)
     assert seconds <= 2.0 and coloured[0] and not coloured[-1]  # the first half of the window alone
     assert "lips, 1.0–1.5 s" in picture.alt
+
+
+def test_a_map_of_part_of_a_window_is_drawn_over_that_part(clip):
+    drawn = draw(clip, told(narrow(), starts_s=(1.0,)), "ablation")
+    assert {p.name for p in drawn} == {"faces", "lips", "spectrogram", "regions", "bands"}
+    assert all((p.axis[0].start_s, p.axis[-1].end_s) == (1.25, 1.75) for p in drawn)
