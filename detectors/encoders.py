@@ -26,13 +26,17 @@ which the convolutions are 13.9.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
+from functools import cached_property
+from itertools import pairwise
 
 import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from detectors.recall import Encoder, recall, recall_around
 from media import AUDIO_HZ
@@ -106,6 +110,7 @@ def _ellipse(side: int, centre: Sequence[float], half_axes: tuple[float, float])
 class FaceTrunk(_Frozen):
     """EfficientNet-Lite0's maps at all depths, each averaged over the regions of an aligned crop."""
 
+    FOLLOWS = (*_Frozen.FOLLOWS, "_folded")
     widths = (32, 16, 24, 40, 80, 112, 192, 320)  # the stem's map and those of the seven stages
     dim = sum(widths)
 
@@ -129,12 +134,27 @@ class FaceTrunk(_Frozen):
         if faces.shape[1:] != (3, self.face_px, self.face_px):
             raise ValueError(f"faces must be (n, 3, {self.face_px}, {self.face_px}), not {tuple(faces.shape)}")
         pixels = (2 * faces - 1).contiguous(memory_format=torch.channels_last)  # a third faster on a CPU
-        x = self.bn1(self.conv_stem(pixels))
+        as_loaded = nn.Sequential(self.conv_stem, self.bn1), self.blocks
+        stem, stages = as_loaded if torch.is_grad_enabled() else self._folded
+        x = stem(pixels)
         told = [self._over_regions(x)]
-        for stage in self.blocks:
+        for stage in stages:
             x = stage(x)
             told.append(self._over_regions(x))
         return torch.cat(told, dim=2)
+
+    @cached_property
+    def _folded(self) -> tuple[nn.Sequential, nn.Sequential]:
+        """Stem and stages, each norm folded into the convolution before it: the same in four fifths of the time.
+        Gradients and Grad-CAM go through the layers as they are."""
+        with torch.inference_mode(False):
+            stem, stages = copy.deepcopy((nn.Sequential(self.conv_stem, self.bn1), self.blocks))
+            for part in (stem, *stages.modules()):
+                for (conv_name, conv), (norm_name, norm) in pairwise(list(part.named_children())):
+                    if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                        setattr(part, conv_name, fuse_conv_bn_eval(conv, norm))
+                        setattr(part, norm_name, norm.act)
+            return stem, stages
 
     def _over_regions(self, maps: Tensor) -> Tensor:
         """(n, C, side, side) -> weighted means (n, R, C)."""

@@ -22,29 +22,42 @@ from torch import Tensor, nn
 from detectors.heap import return_freed_memory
 
 MOST_BYTES = 256 * 2**20  # three faces and the sound of ten minutes
-MOST_WHOLE = 16  # rows that are kept whole, to compare others with
+MOST_WHOLE = 8  # rows that are kept whole, to compare others with
 WORTH = 0.7  # share of a row up to which its changes are told apart from the rest: more is sooner told anew
 
 
 class Encoder(nn.Module):
-    """A network whose answers can be remembered while its weights stay as they are."""
+    """A network whose answers can be remembered while its weights stay as they are.
+
+    What follows from them is a cached_property named in FOLLOWS. It is found anew after train(), eval(), loading and a
+    move to another device, so: once training is over.
+    """
+
+    FOLLOWS: tuple[str, ...] = ("weights_id",)
 
     @cached_property
     def weights_id(self) -> str:
-        """The same for two encoders of one class with the same weights. Found anew after train(), eval() and loading,
-        so: once training is over."""
+        """The same for two encoders of one class with the same weights."""
         digest = hashlib.sha256(type(self).__name__.encode())
         for value in self.state_dict().values():
             digest.update(value.cpu().numpy().tobytes())
         return digest.hexdigest()
 
     def train(self, mode: bool = True) -> Encoder:
-        self.__dict__.pop("weights_id", None)
+        self._forget()
         return super().train(mode)
 
     def _load_from_state_dict(self, *args) -> None:
-        self.__dict__.pop("weights_id", None)
+        self._forget()
         super()._load_from_state_dict(*args)
+
+    def _apply(self, *args, **kwargs) -> Encoder:
+        self._forget()
+        return super()._apply(*args, **kwargs)
+
+    def _forget(self) -> None:
+        for name in self.FOLLOWS:
+            self.__dict__.pop(name, None)
 
 
 class Memory:
