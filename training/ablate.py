@@ -1,33 +1,37 @@
-"""What each part of a detector is worth: its recipe again, with one change at a time.
+"""What each part of a detector is worth, or each family of fakes: its recipe again, with one change at a time.
 
-    python -m training.ablate RECIPE --samples SHARDS [SHARDS ...] [--steps N] [--fold K] [--only NAME ...] [--resume]
+    python -m training.ablate RECIPE --samples SHARDS [SHARDS ...] [--families] [--steps N] [--fold K]
+                              [--only NAME ...] [--resume]
 
 Changes of the recipe's lesson have their names in training/recipes/ablations.yaml. The recipe as it is, and each
 change of it, learn for so many steps by the same seed from the same samples, without fold K; the fold's clips are then
 scored as training.crossval has it. Prints a Markdown table: AUC with its interval by identity, published fakes and
-forgeries apart. Runs lie in RUNS/<detector>/<name>; --resume goes on with what is there.
+forgeries apart. With --families, a change is to learn from one family of fake pictures alone, and the table tells the
+picture's AUC for each family of published fakes. Runs lie in RUNS/<detector>/<name>; --resume goes on with what is
+there.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import yaml
 
-from training.crossval import MATERIALS, score_held, summarise
+from training.crossval import MATERIALS, Scored, figures_of, score_held, summarise
 from training.lessons import read_lessons
 from training.recipe import Recipe
-from training.sampling import load_noises
+from training.sampling import Sample, load_noises
 from training.train import read_training_samples, train
 
 CHANGES = Path(__file__).parent / "recipes" / "ablations.yaml"
 UNCHANGED = "as it is"
 SHOWN = ("video", "audio", "sync", "whole")
+Figures = dict[str, dict | None]  # by column, as crossval.figures_of has them
 
 
 def variants(recipe: Recipe, steps: int | None = None) -> dict[str, Recipe]:
@@ -41,17 +45,40 @@ def variants(recipe: Recipe, steps: int | None = None) -> dict[str, Recipe]:
             for name, change in changes.items()}
 
 
-def ablate(recipes: Mapping[str, Recipe], folders: Sequence[Path], fold: int, out: Path, resume: bool,
-           noises: Sequence[np.ndarray]) -> str:
-    """Trains and measures each, one after another. Gives the table."""
-    samples = partial(read_training_samples, folders)
-    columns = [(material, head) for material in MATERIALS for head in SHOWN]
-    rows = [("", *(f"{material}, {head}" for material, head in columns)), ("---",) * (1 + len(columns))]
+def of_families(recipe: Recipe, samples: Sequence[Sample], steps: int | None = None) -> dict[str, Recipe]:
+    """The recipe, and that it learns from one family of fake pictures alone, by name."""
+    given = recipe if steps is None else recipe.model_copy(update={"steps": steps})
+    families = sorted({s.family for s in samples if s.video_fake == 1})
+    return {UNCHANGED: given, **{f"{family} alone": given.model_copy(update={"picture_family": family})
+                                 for family in families}}
+
+
+def by_head(scored: Sequence[Scored]) -> Figures:
+    table = summarise(scored)
+    return {f"{material}, {head}": table[material].get(head) for material in MATERIALS for head in SHOWN}
+
+
+def by_family(scored: Sequence[Scored]) -> Figures:
+    """Each family of published fake pictures against all published genuine ones."""
+    groups = {(s.sample.folder, s.sample.group) for s in scored if s.sample.forged}
+    pictures = [s for s in scored if s.head == "video" and (s.sample.folder, s.sample.group) not in groups]
+    families = sorted({s.sample.family for s in pictures if s.fake})
+    return {family: figures_of([s for s in pictures if not s.fake or s.sample.family == family], "published")
+            for family in families}
+
+
+def ablate(recipes: Mapping[str, Recipe], samples: Callable[[int | None], Sequence[Sample]], fold: int, out: Path,
+           resume: bool, noises: Sequence[np.ndarray], tell: Callable[[Sequence[Scored]], Figures]) -> str:
+    """Trains and measures each, one after another. samples(fold): as training.train takes them. Gives the table, whose
+    columns are what `tell` says of the fold's clips."""
+    told = {}
     for name, recipe in recipes.items():
         run = out / recipe.detector / name.replace(" ", "-")
         train(recipe, samples(fold), run, fold=fold, resume=resume, noises=noises)
-        table = summarise(score_held(run, samples))
-        rows.append((name, *(_cell(table[material].get(head)) for material, head in columns)))
+        told[name] = tell(score_held(run, samples))
+    columns = list(next(iter(told.values())))
+    rows = [("", *columns), ("---",) * (1 + len(columns)),
+            *((name, *(_cell(figures[column]) for column in columns)) for name, figures in told.items())]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
@@ -66,6 +93,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training.ablate", description=__doc__.splitlines()[0])
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--samples", type=Path, required=True, nargs="+", help="as training.train takes them")
+    parser.add_argument("--families", action="store_true", help="learn from one family of fake pictures at a time")
     parser.add_argument("--steps", type=int, help="instead of the recipe's")
     parser.add_argument("--fold", type=int, default=0, metavar="K", help="that is held out (0)")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="of the changes")
@@ -74,12 +102,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--resume", action="store_true", help="go on from the last saved step of each")
     args = parser.parse_args(argv)
     try:
+        samples = partial(read_training_samples, args.samples)
         for recipe in read_lessons(args.recipe):
-            recipes = variants(recipe, args.steps)
+            recipes = (of_families(recipe, samples(args.fold), args.steps) if args.families
+                       else variants(recipe, args.steps))
             if unknown := set(args.only or ()) - recipes.keys():
                 raise ValueError(f"no change is called {', '.join(sorted(unknown))}; there are {', '.join(recipes)}")
             chosen = {name: recipes[name] for name in args.only or recipes}
-            print(ablate(chosen, args.samples, args.fold, args.out, args.resume, load_noises(args.noise)))
+            print(ablate(chosen, samples, args.fold, args.out, args.resume, load_noises(args.noise),
+                         by_family if args.families else by_head))
     except (FileNotFoundError, ValueError) as error:
         parser.error(str(error))
     return 0

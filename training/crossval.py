@@ -102,12 +102,13 @@ def summarise(scored: Sequence[Scored]) -> dict[str, dict[str, dict]]:
     for material in MATERIALS:
         groups = {(s.sample.folder, s.sample.group) for s in scored if s.sample.forged}
         part = [s for s in scored if ((s.sample.folder, s.sample.group) in groups) == (material == "forged")]
-        heads = {head: _figures([s for s in part if s.head == head], material) for head in HEADS}
+        heads = {head: figures_of([s for s in part if s.head == head], material) for head in HEADS}
         found[material] = {head: figures for head, figures in heads.items() if figures}
     return found
 
 
-def _figures(rows: Sequence[Scored], material: str) -> dict | None:
+def figures_of(rows: Sequence[Scored], material: str) -> dict | None:
+    """As this module's docstring lists them, of one head's rows; None where all are fake, or all genuine."""
     score, fake, shortcut = (np.array([getattr(r, name) for r in rows]) for name in ("score", "fake", "shortcut"))
     if len(set(fake)) < 2:
         return None

@@ -9,6 +9,8 @@ from typing import Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from training.sampling import Sample
+
 T = TypeVar("T")
 FOLD = "{fold}"
 
@@ -53,12 +55,16 @@ class Recipe(Section):
     evaluate_clips: int = Field(gt=0)  # held-out ones, at most; drawn by the seed
     evaluate_windows: int = Field(gt=0)  # of each of them, at most
     save_every_s: float = Field(gt=0)
+    picture_family: str | None = None  # of fake pictures, the only family that is learnt from; None: all
     threads: int = Field(gt=0)  # of torch, per process, on the CPU
     workers: int = Field(default=1, ge=0)  # that draw batches, per process; 0: the training process does it itself
     lesson: Section
 
     def rate_at(self, step: int) -> float:
         return self.learning_rate * self.schedule.share_at(step, self.steps)
+
+    def learns_from(self, sample: Sample) -> bool:
+        return self.picture_family is None or sample.video_fake != 1 or sample.family == self.picture_family
 
     def of_fold(self, fold: int | None) -> Recipe:
         """The recipe with the places that this fold has of its own: see place_of_fold."""

@@ -75,6 +75,7 @@ def train(recipe: Recipe, samples: Sequence[Sample], out: Path, *, fold: int | N
     out.mkdir(parents=True, exist_ok=True)
 
     learn, held = split_fold(samples, recipe.folds, fold, recipe.seed)
+    learn = [s for s in learn if recipe.learns_from(s)]
     sources = sorted({s.source for s in held}) if all(s.source for s in held) else []
     held = [held[i] for i in np.random.default_rng(recipe.seed).permutation(len(held))[:recipe.evaluate_clips]]
     torch.manual_seed(recipe.seed)

@@ -14,6 +14,7 @@ from training import crossval
 from training import train as loop
 from training.ablate import CHANGES, UNCHANGED, main, variants
 from training.lessons import LESSONS, read_lessons
+from training.sampling import read_samples
 
 RECIPES = Path(CHANGES).parent
 
@@ -53,6 +54,11 @@ def test_the_recipe_and_its_changes_are_trained_and_measured(monkeypatch, tmp_pa
     cards = [read_card(out / "ss_avd" / name / "best.safetensors") for name in ("as-it-is", "put-side-by-side")]
     assert [card["architecture"]["fusion"] for card in cards] == ["saavm", "concat"]
     assert all(card["step"] == 1 and card["fold"] == 0 for card in cards)
+    family = next(s.family for s in read_samples(four_kinds) if s.video_fake == 1)
+    assert main([*asked, "--families", "--only", f"{family} alone"]) == 0
+    [header, _, alone] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert family in header and alone.startswith(f"| {family} alone |")
+    assert read_card(out / "ss_avd" / f"{family}-alone" / "best.safetensors")["recipe"]["picture_family"] == family
     with pytest.raises(SystemExit):
         main([*asked, "--only", "something else"])
     assert "something else" in capsys.readouterr().err and not (out / "ss_avd" / "never-asked-for").exists()
