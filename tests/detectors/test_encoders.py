@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
@@ -94,6 +95,24 @@ def test_faces_are_told_at_all_depths(face):
 
 
 # ---- speech
+
+
+def test_folded_norms_change_nothing_and_follow_the_weights(face):
+    trunk, faces = copy.deepcopy(face.tuned), torch.rand(2, 3, FACE_PX, FACE_PX)
+
+    def both_ways():
+        with torch.no_grad():
+            folded = trunk(faces)
+        torch.testing.assert_close(folded, trunk(faces), rtol=1e-4, atol=1e-4)  # with gradients: as they are
+        return folded
+
+    first = both_ways()
+    assert set(trunk.state_dict()) == set(face.tuned.state_dict())
+    trunk.load_state_dict({name: value * 1.01 if value.is_floating_point() else value
+                           for name, value in face.tuned.state_dict().items()})
+    assert not torch.allclose(both_ways(), first)
+    with torch.no_grad():
+        assert trunk.double()(faces.double()).dtype == torch.float64  # as after a move to another device
 
 
 def test_a_layer_is_torchs_own(speech):
