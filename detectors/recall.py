@@ -2,7 +2,8 @@
 
 Windows overlap, and two detectors read the same encoders: the same faces and the same sound would be encoded again and
 again. Answers are found by content, so nobody has to know where a row was cut from. Where an explanation replaces a
-second of sound, a convolution tells anew what it tells of that second alone (`recall_around`).
+second of sound, a convolution tells anew what it tells of that second alone (`recall_around`); where it replaces
+nothing, all rows are one and the same (`encode_once`).
 """
 
 from __future__ import annotations
