@@ -108,10 +108,11 @@ def _crops(crops: np.ndarray, rows: np.ndarray, wanted: np.ndarray, side_px: int
 
 
 def _cut_crops(crops: np.ndarray, rows: np.ndarray, wanted: np.ndarray, side_px: int) -> np.ndarray:
-    """[n, count, side, side, 3] uint8, zero where a crop is not wanted."""
+    """[n, count, side, side, 3] uint8, zero where a crop is not wanted. Windows overlap: each crop is read once."""
     cut = np.zeros((*rows.shape, side_px, side_px, 3), np.uint8)
-    for place in zip(*np.nonzero(wanted)):
-        cut[place] = _resized(crops[rows[place]], side_px)
+    if wanted.any():
+        read, place = np.unique(rows[wanted], return_inverse=True)
+        cut[wanted] = np.stack([_resized(crops[row], side_px) for row in read])[place]
     let_go(crops)
     return cut
 
