@@ -6,14 +6,16 @@
 --jobs N` (on the cluster of RAY_ADDRESS where that is set). What a run takes before it is at work is found from a run
 over one clip and stated apart: a further clip costs (seconds of all - seconds of one) / (clips - 1). Per engine:
 `start_s`, `clip_s`, `clips_per_s`, and `core_hours_per_1000`, the hours that the engine's cores are taken for a
-thousand clips. `same_lines`: whether both engines wrote the same answers. The single process may use all cores of the
-machine; --jobs N takes N.
+thousand clips. The single process may use all cores of the machine; --jobs N takes N, one thread each. `same_lines`:
+whether both engines wrote the same answers; some processors add up otherwise on two threads than on one, so
+`largest_difference` is that of any number, and null where anything but a number differs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -41,6 +43,17 @@ def read_answers(out: Path) -> list[dict]:
             for line in out.read_text(encoding="utf-8").splitlines()]
 
 
+def difference(one: object, other: object) -> float:
+    """The largest of any two numbers that stand at the same place; infinite where anything else is not the same."""
+    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
+        return max((difference(one[name], other[name]) for name in one), default=0.0)
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        return max(map(difference, one, other), default=0.0)
+    if isinstance(one, float) and isinstance(other, float):
+        return abs(one - other)
+    return 0.0 if one == other else math.inf
+
+
 def cost(one_s: float, all_s: float, clips: int, cores: int) -> dict:
     """From the seconds of a run over one clip and of a run over all of them."""
     clip_s = (all_s - one_s) / (clips - 1)
@@ -62,7 +75,8 @@ def measure(clips: int, seconds: float, jobs: int) -> dict:
             one_s = scan(folder / "one", folder / "one.jsonl", options)
             all_s = scan(folder / "all", folder / f"{engine}.jsonl", options)
             figures[engine] = cost(one_s, all_s, clips, cores)
-        figures["same_lines"] = read_answers(folder / "local.jsonl") == read_answers(folder / "ray.jsonl")
+        apart = difference(*(read_answers(folder / f"{engine}.jsonl") for engine in engines))
+        figures |= {"same_lines": apart == 0, "largest_difference": round(apart, 6) if math.isfinite(apart) else None}
     return figures
 
 

@@ -166,7 +166,8 @@ def archive(f: dict) -> str:
             for what, key in (("cores taken", "cores"), ("seconds before it is at work", "start_s"),
                               ("seconds a clip", "clip_s"), ("clips a second", "clips_per_s"),
                               ("core-hours per thousand clips", "core_hours_per_1000"))]
-    same = "the same" if f["same_lines"] else "**not the same**"
+    same = ("the same" if f["same_lines"] else "**not the same**" if f["largest_difference"] is None else
+            f"the same words and verdicts, and numbers that differ by {f['largest_difference']:g} at most, in their")
     return (table((f"{f['clips']} clips of {f['seconds']:g} s", "scan.py", "scan.py --engine ray"), rows)
             + f"\n\nBoth wrote {same} lines.")
 

@@ -76,10 +76,14 @@ def _find_crops(track: FaceTrack, spec: InputSpec, count: int, starts: np.ndarra
     """rows [n, count] of the crops nearest to the wanted moments (-1: none near), seen [n, count], has_face [n].
 
     Moment i of a window lies at start + i * length / count, as in the papers' uniform sampling. Where the spec
-    stretches, a clip shorter than the window is sampled more densely over what there is.
+    stretches, a clip shorter than the window is sampled more densely over what there is. Where it does not, moments
+    are multiples of the time between them: the last window, which ends with the clip, shares its crops with the others.
     """
     length_s = (ends - starts)[:, None] if spec.stretch else spec.window_s
     wanted_s = starts[:, None] + np.arange(count) * length_s / count  # [n, count]
+    if not spec.stretch:
+        every_s = spec.window_s / count
+        wanted_s = np.round(wanted_s / every_s) * every_s
     wanted_s = np.round(wanted_s * GRID_HZ) / GRID_HZ
     after = np.clip(np.searchsorted(track.times_s, wanted_s), 1, max(len(track.times_s) - 1, 1))
     after = np.minimum(after, len(track.times_s) - 1)

@@ -66,6 +66,14 @@ def test_stages_a_second_detector_and_scoring_on_a_short_clip(talking_clip, tmp_
     assert scoring["vs_ss_avd"] == pytest.approx(scoring["scoring_s"] / scoring["ss_avd_forward_s"], rel=0.2)
 
 
+def test_two_engines_lines_are_compared_number_by_number():
+    line = {"clip": "a.mp4", "score": 0.5, "windows": [{"video": [0.1, None]}]}
+    assert archive.difference([line], [line]) == 0
+    assert archive.difference([line], [{**line, "windows": [{"video": [0.1002, None]}]}]) == pytest.approx(2e-4)
+    for other in ({**line, "clip": "b.mp4"}, {**line, "windows": [{"video": [0.1, 0.1]}]}, {"clip": "a.mp4"}):
+        assert archive.difference([line], [other]) == float("inf")
+
+
 def test_what_an_archive_costs_by_hand():
     """Twelve seconds until the first of 11 clips is answered, of which 10 are the start; 2 s a clip on four cores."""
     figures = archive.cost(12.0, 32.0, 11, 4)

@@ -63,6 +63,15 @@ def test_a_spec_that_does_not_stretch_pads_a_short_clip_and_says_so():
     assert windows.audio[0, round(1.6 * AUDIO_HZ) - 1] > 0 and not windows.audio[0, round(1.6 * AUDIO_HZ):].any()
 
 
+def test_the_last_window_of_a_spec_that_does_not_stretch_shows_the_crops_of_the_others():
+    spec = replace(SPEC, stretch=False, frames=6)  # a face every half a second
+    windows = cut_windows(a_clip(duration_s=5.3), spec)[0]
+    assert windows.start_s[-1] == pytest.approx(2.3)
+    assert windows.faces[2, :, 0, 0, 0].tolist() == [50, 62, 75, 88, 100, 112]  # from 2.0 s on: every 12.5 grid points
+    assert windows.faces[-1, :, 0, 0, 0].tolist() == [62, 75, 88, 100, 112, 125]
+    assert windows.audio[-1, 0] == round(2.3 * AUDIO_HZ)  # sound is cut where the window begins
+
+
 def test_a_face_lost_for_a_second_is_masked_frame_by_frame_where_few_faces_are_enough():
     face_times_s = np.concatenate([np.arange(0, 1, 0.04), np.arange(2, 6, 0.04)])
     spec = replace(SPEC, stretch=False, least_face_share=0.2, frames=6)
