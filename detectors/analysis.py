@@ -13,6 +13,7 @@ import torch
 from detectors import guests
 from detectors.consensus import decide, together
 from detectors.contract import Analysis, Detector, Thresholds, Verdict, Windows, WindowScores
+from detectors.heap import return_freed_memory
 from detectors.memory import MemoryWatch
 from detectors.recall import remembering
 from detectors.segments import clip_score, mark_segments, mean_over_tracks
@@ -149,6 +150,7 @@ def _analyse(path: str | Path, detectors: Sequence[str], device: str, stage: Cal
     stage("Reading what the file tells of its making")
     provenance = read_provenance(path, clip.info)
     timings_s = {"prepare": prepared - begin, "provenance": time.perf_counter() - prepared}
+    return_freed_memory()  # of a long clip's pictures, which would stay beside what the networks take
     analyses = score(clip, detectors, device, stage)
     timings_s |= {a.detector: a.seconds for a in analyses}
     answer = _answer(clip, analyses) | {"provenance": provenance.to_json()}
