@@ -118,8 +118,17 @@ def explain(f: dict) -> str:
         rows.append((name, f"{figures['artefacts'] + figures['evidence']} of {figures['planted']}", best.get("method"),
                      best.get("pointing"), best.get("random_pointing"), percent(best.get("faithful_share")),
                      best.get("seconds")))
-    return table(("detector", "noticed of planted", "method", "points at it", "a random place", "pass their test",
-                  "seconds"), rows)
+    stages = ("share", "ablation", "all")
+    costs = [(name, *(_cost(figures["times"][stage]) for stage in stages)) for name, figures in f.items()]
+    return "\n\n".join((
+        table(("detector", "noticed of planted", "method", "points at it", "a random place", "pass their test",
+               "seconds"), rows),
+        table(("of 3 s, in seconds (in forward passes)", "modality share", "readable map", "all, with tests"),
+              [*costs, ("goal", "2", "5", "15")])))
+
+
+def _cost(row: dict) -> str:
+    return f"{row['seconds']:.1f} ({row['forwards']:.0f})"
 
 
 def robustness(f: dict) -> str:

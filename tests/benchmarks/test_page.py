@@ -57,6 +57,16 @@ def test_robustness_has_a_row_for_each_copy_and_a_column_for_each_detector():
     assert "| one | 4 | 0.75 | 0.5 to – | 0.1 | 5 % |" in written and "| two | 2 | 2 | 1 |" in written
 
 
+def test_explanations_have_a_row_of_what_they_point_at_and_one_of_what_they_cost():
+    times = {stage: {"seconds": seconds, "cpu_seconds": 9.9, "forwards": 10 * seconds}
+             for stage, seconds in (("share", 0.54), ("ablation", 3.26), ("all", 12.2))}
+    best = {"method": "ablation", "pointing": 0.6, "random_pointing": 0.05, "faithful_share": 0.8, "seconds": 3.26}
+    figures = {"planted": 6, "artefacts": 1, "evidence": 2, "default": best, "times": times}
+    written = write_block("explain", {"explain": record({"one": figures, "two": {**figures, "default": None}})})
+    assert "| one | 3 of 6 | ablation | 0.6 | 0.05 | 80 % | 3.26 |" in written and "| two | 3 of 6 | – |" in written
+    assert "| one | 0.5 (5) | 3.3 (33) | 12.2 (122) |" in written and "| goal | 2 | 5 | 15 |" in written
+
+
 def test_an_unknown_name_lists_the_choices(capsys):
     assert main(["poetry"]) == 2 and "robustness" in capsys.readouterr().err
     assert main(["--help"]) == 0 and "benchmarks page" in capsys.readouterr().out
