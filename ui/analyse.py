@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import gradio as gr
@@ -16,6 +14,7 @@ from ui.figures import figure_alt, scores_figure
 from ui.holds import Holds
 from ui.markup import escape
 from ui.probe import ProbePanel, offered
+from ui.runs import LIGHT, Runs
 from ui.scoring import Run
 from ui.verdict import verdict_html
 
@@ -44,43 +43,6 @@ _SCROLL = """(...values) => {
 }"""
 SHOW_VERDICT = _SCROLL % "#verdict"
 SHOW_INPUT = _SCROLL % "#input-column"
-LIGHT = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-
-
-class Runs:
-    """The runs of all sessions. Each press of a button draws a ticket, so that Stop also reaches a run that waits."""
-
-    def __init__(self) -> None:
-        self._running: dict[str, Run] = {}
-        self._stopped: set[str] = set()
-
-    def draw(self, session: str) -> str:
-        return f"{session}:{uuid.uuid4().hex}"
-
-    @contextmanager
-    def under(self, ticket: str, run: Run) -> Iterator[None]:
-        """`run` can be stopped by its ticket in the meantime, and is at the end."""
-        self._running[ticket] = run
-        if ticket in self._stopped:
-            run.stop()
-        try:
-            yield
-        finally:
-            run.stop()  # also when the page was closed while a stage was running
-            self._running.pop(ticket, None)
-            self._stopped.discard(ticket)
-
-    def stop(self, ticket: str) -> None:
-        self._stopped.add(ticket)
-        if run := self._running.get(ticket):
-            run.stop()
-
-    def leave(self, session: str) -> None:
-        """Stops and forgets everything of a session."""
-        mine = f"{session}:"
-        for run in [r for t, r in self._running.items() if t.startswith(mine)]:
-            run.stop()
-        self._stopped.difference_update([t for t in self._stopped if t.startswith(mine)])
 
 
 def analyse_panel(cards: dict[str, dict], holds: Holds, histories: batch.Histories) -> None:

@@ -22,6 +22,7 @@ from ui import details, progress, texts
 from ui.holds import KEPT_S, Holds
 from ui.markup import clock, escape, table
 from ui.result import part_name
+from ui.runs import LIGHT
 from ui.scoring import Run
 from ui.verdict import verdict_html
 
@@ -92,7 +93,6 @@ SHOW_OPENED = """() => {
   card.focus({ preventScroll: true });
   card.scrollIntoView({ block: 'nearest', behavior: calm ? 'auto' : 'smooth' });
 }"""
-_LIGHT = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
 @dataclass
@@ -514,18 +514,18 @@ def build(cards: dict[str, dict], holds: Holds, histories: Histories, tab: gr.Ta
         holds.release(_uploads(session))
 
     shown = [rows, saved]
-    files.upload(hold, files, None, preprocess=False, **_LIGHT)
+    files.upload(hold, files, None, preprocess=False, **LIGHT)
     start.click(begin, files, [files, status, start, stop, *shown], preprocess=False, trigger_mode="once",
-                **_LIGHT).then(
+                **LIGHT).then(
         work, chosen, [status, *shown], show_progress="hidden", api_visibility="private", **queueing,
-    ).then(end, None, [start, stop], **_LIGHT)
-    stop.click(halt, None, [status, start, stop, *shown], **_LIGHT)
-    rows.arrange(arrange, None, shown, **_LIGHT)
-    rows.look(look, None, opened, **_LIGHT).then(None, None, None, js=SHOW_OPENED, api_visibility="private")
-    words.change(narrow, [words, verdict], shown, **_LIGHT)
-    verdict.change(narrow, [words, verdict], shown, **_LIGHT)
-    forget.click(clear, None, [status, opened, *shown], **_LIGHT)
-    tab.select(refresh, None, shown, **_LIGHT)
+    ).then(end, None, [start, stop], **LIGHT)
+    stop.click(halt, None, [status, start, stop, *shown], **LIGHT)
+    rows.arrange(arrange, None, shown, **LIGHT)
+    rows.look(look, None, opened, **LIGHT).then(None, None, None, js=SHOW_OPENED, api_visibility="private")
+    words.change(narrow, [words, verdict], shown, **LIGHT)
+    verdict.change(narrow, [words, verdict], shown, **LIGHT)
+    forget.click(clear, None, [status, opened, *shown], **LIGHT)
+    tab.select(refresh, None, shown, **LIGHT)
     gr.context.Context.root_block.unload(leave)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import gradio as gr
 
@@ -14,14 +13,11 @@ from ui.agreement import HEAD_NAMES, HEADS, Pair, Stance
 from ui.holds import Holds
 from ui.markup import escape, table
 from ui.result import part_name
+from ui.runs import LIGHT, Runs
 from ui.scoring import Run
 from ui.verdict import probability_words
 
-if TYPE_CHECKING:
-    from ui.analyse import Runs
-
 TAB = "Compare"
-LIGHT = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 NOTHING_YET = "The comparison appears here after an analysis."
 NO_ANSWER = "There is no answer to compare: the clip could not be read."
 ONE_ALONE = "Only one detector has judged this clip. Tick more of them under “{settings}” to compare."

@@ -7,7 +7,6 @@ import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import gradio as gr
 import numpy as np
@@ -19,9 +18,7 @@ from ui import progress, texts, timeline
 from ui.explaining import HEADS, LATEST_S, ExplainRun, Kept, Question, Told
 from ui.markup import clock, escape, table
 from ui.result import part_name
-
-if TYPE_CHECKING:
-    from ui.analyse import Runs
+from ui.runs import Runs
 
 HEADING = "Why?"
 HINT = (

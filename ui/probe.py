@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import gradio as gr
 
@@ -14,11 +13,9 @@ from explain.answer import detector_name, thresholds, was_lowered
 from media.variants import VARIANTS
 from ui import progress, texts
 from ui.markup import clock, escape, table
+from ui.runs import Runs
 from ui.scoring import Run, on_lent_gpu
 from ui.verdict import spread_html
-
-if TYPE_CHECKING:
-    from ui.analyse import Runs
 
 START = "Does it hold? Try copies of this clip"
 HINT = (

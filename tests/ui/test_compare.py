@@ -11,9 +11,9 @@ from test_html import PAYLOADS, Balanced
 
 import detectors as core
 from ui import compare, texts
-from ui.analyse import Runs
 from ui.compare import comparison_html, matrix_html, scores_html, timelines_html, two_clips_html
 from ui.holds import Holds
+from ui.runs import Runs
 
 
 @pytest.fixture

@@ -403,7 +403,7 @@ def panel(subject, monkeypatch, steps, tmp_path):
     """The panel's own handlers, and a subject whose clip is there; what detectors say is replayed."""
     import gradio as gr
 
-    from ui.analyse import LIGHT, Runs
+    from ui.runs import LIGHT, Runs
 
     clip = tmp_path / "clip.mp4"
     clip.touch()

@@ -13,8 +13,8 @@ from detectors.probe import Probe, Reading, Trial, agree, weigh
 from media.variants import VARIANTS
 from tests.ui.test_html import PAYLOADS, Balanced
 from ui import details, probe, scoring, texts
-from ui.analyse import Runs
 from ui.probe import ProbeRun, change_words, offered, probe_html
+from ui.runs import Runs
 from ui.verdict import spread_html, verdict_html
 
 M, S, N, C = Verdict.MANIPULATED, Verdict.SUSPICIOUS, Verdict.NO_SIGNS, Verdict.CANNOT_EVALUATE
