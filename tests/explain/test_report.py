@@ -7,13 +7,13 @@ import copy
 import json
 import re
 from datetime import datetime, timezone
-from html.parser import HTMLParser
 
 import pytest
 
 from explain import words
 from explain.answer import gaps, strongest_modality
 from explain.report import Picture, lane_svg, lane_words, report_html, report_name, write_report
+from tests.strict_html import Page
 
 PAYLOADS = (
     "<img src=x onerror=alert(1)>",
@@ -90,35 +90,6 @@ ERROR = {
     "detectors": {}, "media": {}, "telltale": "0.1.0", "timings_s": {},
 }
 PICTURE = Picture(b"\x89PNG", "image/png", "a mouth", "Removing the marked part lowers the score.")
-VOID = {"meta", "img", "br"}
-
-
-class Page(HTMLParser):
-    """Tags with their attributes, words, and the embedded answer. Fails on tags that do not close in order."""
-
-    def __init__(self, html: str):
-        super().__init__()
-        self.open, self.tags, self.words, self.script = [], [], "", ""
-        self.feed(html)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] == "script":
-            self.script += data
-        elif not self.open or self.open[-1] != "style":
-            self.words += data + " "
 
 
 @pytest.fixture

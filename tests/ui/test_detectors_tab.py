@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 
 import pytest
-from test_html import PAYLOADS, Balanced
+from test_html import PAYLOADS
 
 from detectors import MODULES, available
+from tests.strict_html import Page
 from ui import detectors as tab
 from ui.detectors import bins, card_html, detectors_html, failures, family_name, reliability_html, words_of
 
@@ -40,7 +41,7 @@ def card() -> dict:
 
 
 def words(html: str) -> str:
-    return " ".join(Balanced(html).words.split())
+    return " ".join(Page(html).words.split())
 
 
 def test_a_card_of_today_is_told_in_full(card):
@@ -72,13 +73,13 @@ def test_an_empty_card_is_told_in_words_and_without_a_number():
 @pytest.mark.parametrize("key", list(NEW))
 def test_any_missing_or_mistaken_part_is_borne(card, key):
     for broken in ({k: v for k, v in card.items() if k != key}, {**card, key: "x"}, {**card, key: None}):
-        Balanced(detectors_html({"joint_av": broken}))
+        Page(detectors_html({"joint_av": broken}))
 
 
 @pytest.mark.parametrize("key", list(NEW["results"]))
 def test_any_missing_or_mistaken_result_is_borne(card, key):
     for value in (None, "x", {}, [None, None]):
-        Balanced(card_html("joint_av", {**card, "results": {**card["results"], key: value}}))
+        Page(card_html("joint_av", {**card, "results": {**card["results"], key: value}}))
 
 
 def test_an_older_card_tells_what_it_has(card):
@@ -111,7 +112,7 @@ def test_known_failures_come_from_the_figures_themselves(card):
 def test_the_diagram_is_drawn_from_bins_alone_and_has_its_table(card):
     assert "<svg" not in reliability_html(card["results"]) and tab.RELIABILITY_NOT in reliability_html(card["results"])
     html = reliability_html({**card["results"], "reliability": BINS[::-1]})
-    svg = next(a for t, a in Balanced(html).tags if t == "svg")
+    svg = next(a for t, a in Page(html).tags if t == "svg")
     assert "Largest distance: 0.30, at score 0.80." in svg["aria-label"]
     # Score 0.1 and share 0.15 on axes from 30 to 190 and from 170 to 10.
     assert 'points="46.0,146.0 158.0,90.0"' in html
@@ -146,7 +147,7 @@ def test_a_hostile_card_never_becomes_markup(card, payload):
         hostile["results"] = {**card["results"], "families": {text: {**WEAK, "fake": text}, f"video:{text}": WEAK},
                               "material": {"split": text, "dataset": text, "route": text}, "reliability":
                               [{"score": 0.1, "fake": 0.1, "clips": text}]}
-        return [(t, sorted(a)) for t, a in Balanced(detectors_html({text: hostile})).tags]
+        return [(t, sorted(a)) for t, a in Page(detectors_html({text: hostile})).tags]
 
     assert build(payload) == build("harmless")
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import re
-from html.parser import HTMLParser
 
 import pytest
 
 from explain.answer import gaps, judged_windows
+from tests.strict_html import Page
 from ui import details, player, progress, texts
 from ui.demos import demos_html, planted, read_demos
 from ui.figures import figure_alt, scores_figure
@@ -24,33 +24,6 @@ PAYLOADS = (
     '"><script>alert(1)</script>',
     "' onfocus='alert(1)' autofocus='",
 )
-VOID = {"img", "br", "hr", "input", "line", "polyline"}
-
-
-class Balanced(HTMLParser):
-    """Collects tags and attributes, and fails on tags that do not close in order."""
-
-    def __init__(self, html: str):
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict]] = []
-        self.words = ""
-        self.feed(html)
-        assert not self.open, f"not closed: {self.open}"
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.words += data + " "
 
 
 def every_html(result: dict, cards: dict) -> dict[str, str]:
@@ -67,14 +40,14 @@ def every_html(result: dict, cards: dict) -> dict[str, str]:
 
 @pytest.mark.parametrize("payload", PAYLOADS)
 def test_user_text_never_becomes_markup(result, cards, payload):
-    clean = {name: Balanced(html) for name, html in every_html(result, cards).items()}
+    clean = {name: Page(html) for name, html in every_html(result, cards).items()}
     result["clip"] = payload
     result["findings"][0]["message"] = payload
     result["provenance"]["facts"] = dict.fromkeys(result["provenance"]["facts"], payload)
     cards["ss_avd"]["name"] = payload
     result["detectors"]["ss_avd"]["checkpoint"] = payload
     for name, html in every_html(result, cards).items():
-        dirty = Balanced(html)
+        dirty = Page(html)
         assert [t for t, _ in dirty.tags] == [t for t, _ in clean[name].tags]
         assert [sorted(a) for _, a in dirty.tags] == [sorted(a) for _, a in clean[name].tags]
 
@@ -82,7 +55,7 @@ def test_user_text_never_becomes_markup(result, cards, payload):
 @pytest.mark.parametrize("verdict", ["MANIPULATED", "SUSPICIOUS", "NO_SIGNS", "CANNOT_EVALUATE"])
 def test_no_verdict_says_real_or_fake(result, cards, verdict):
     result["verdict"] = result["detectors"]["ss_avd"]["verdict"] = verdict
-    words = Balanced(verdict_html(result, cards)).words.lower()
+    words = Page(verdict_html(result, cards)).words.lower()
     assert texts.VERDICTS[verdict][0].lower() in words
     assert not re.search(r"\b(real|fake|authentic)\b", words)
 
@@ -90,13 +63,13 @@ def test_no_verdict_says_real_or_fake(result, cards, verdict):
 def test_no_signs_are_not_told_where_a_detector_finds_some(result, cards):
     other = {**result["detectors"]["ss_avd"], "verdict": "NO_SIGNS"}
     result.update(verdict="NO_SIGNS", detectors={**result["detectors"], "joint_av": other})
-    told = Balanced(verdict_html(result, cards)).words
+    told = Page(verdict_html(result, cards)).words
     assert texts.VERDICTS["NO_SIGNS"][0] not in told and "No agreed signs of manipulation" in told
     assert "By itself, SS-AVD finds some signs of manipulation." in told
 
 
 def test_probability_has_words_number_and_direction(result, cards):
-    words = Balanced(verdict_html(result, cards)).words
+    words = Page(verdict_html(result, cards)).words
     assert "61\u00a0%" in words and "rather high" in words and texts.PROBABILITY_SCALE in words
 
 
@@ -113,7 +86,7 @@ def test_no_certainty_is_claimed():
 
 def test_bands_stand_at_the_thresholds():
     html = band_html(0.61, {"suspicious": 0.4, "manipulated": 0.7})
-    tags = Balanced(html).tags
+    tags = Page(html).tags
     widths = [a["style"] for _, a in tags if "tt-band " in a.get("class", "")]
     assert widths == ["width:40.00%", "width:30.00%", "width:30.00%"]
     assert "From 40 to 70 percent: some signs" in tags[0][1]["aria-label"]
@@ -127,11 +100,11 @@ def test_no_band_where_detectors_have_different_thresholds(result, cards):
 
 
 def test_part_without_score_says_why(result, cards):
-    words = Balanced(verdict_html(result, cards)).words
+    words = Page(verdict_html(result, cards)).words
     assert texts.NOT_JUDGED in words and texts.NOT_JUDGED_NO_HEAD["sync"] in words
     result["consensus"]["audio"] = None
     result["findings"] = [{"code": "NO_AUDIO", "message": "There is no sound.", "remedy": "", "blocks": ["audio"]}]
-    assert "There is no sound" in Balanced(verdict_html(result, cards)).words.split(texts.REASONS_HEADING)[0]
+    assert "There is no sound" in Page(verdict_html(result, cards)).words.split(texts.REASONS_HEADING)[0]
 
 
 def test_provisional_weights_are_named(result, cards):
@@ -145,11 +118,11 @@ def test_detectors_that_were_not_chosen_are_named(result, cards):
 
 
 def test_error_is_a_sentence_with_a_remedy(error, cards):
-    words = Balanced(verdict_html(error, cards)).words
+    words = Page(verdict_html(error, cards)).words
     assert "could not be read" in words and "Export it again." in words and "DECODE_FAILED" in words
     assert timeline_html(error, cards) == "" and details.segments_html(error, cards)
-    Balanced(details.file_html(error))
-    Balanced(details.download_html(error))
+    Page(details.file_html(error))
+    Page(details.download_html(error))
 
 
 def test_detectors_with_bands_of_their_own_get_a_scale_each(result, cards):
@@ -157,7 +130,7 @@ def test_detectors_with_bands_of_their_own_get_a_scale_each(result, cards):
     result["detectors"]["joint_av"] = {**other, "score": 0.95, "verdict": "MANIPULATED"}
     assert texts.OWN_HEADING not in verdict_html(result, cards), "one scale serves both"
     result["detectors"]["joint_av"]["thresholds"].update(manipulated=0.9, suspicious=0.5)
-    parsed = Balanced(verdict_html(result, cards))
+    parsed = Page(verdict_html(result, cards))
     told = " ".join(parsed.words.split())
     assert "SS-AVD 61 % some signs" in told and "Joint AV 95 % strong signs" in told and texts.OWN_HEADING in told
     scales = [a["aria-label"] for _, a in parsed.tags if a.get("class") == "tt-small-scale"]
@@ -168,11 +141,11 @@ def test_detectors_with_bands_of_their_own_get_a_scale_each(result, cards):
 
 def test_no_score_is_never_left_without_a_word(result, cards):
     result.update(score=None, verdict="CANNOT_EVALUATE", findings=[])
-    assert texts.REASON_MISSING in Balanced(verdict_html(result, cards)).words
+    assert texts.REASON_MISSING in Page(verdict_html(result, cards)).words
 
 
 def test_segments_are_buttons_that_say_part_time_and_score(result, cards):
-    tags = Balanced(timeline_html(result, cards)).tags
+    tags = Page(timeline_html(result, cards)).tags
     buttons = [a for t, a in tags if t == "button" and a.get("class") == "tt-segment"]
     assert [b["aria-label"] for b in buttons] == ["Picture, 2.0 to 4.4 s, score 0.96"]
     assert (buttons[0]["data-start"], buttons[0]["data-end"], buttons[0]["data-track"]) == ("2", "4.4", "0")
@@ -182,7 +155,7 @@ def test_segments_are_buttons_that_say_part_time_and_score(result, cards):
 @pytest.mark.parametrize(("duration", "zooms"), [(1.9, [1]), (3.0, [1, 2]), (7.9, [1, 2, 4]), (600.0, [1, 2, 4, 8])])
 def test_zooms_have_ticks_of_their_own_and_end_at_a_second(result, cards, duration, zooms):
     result["duration_s"] = duration
-    parsed = Balanced(timeline_html(result, cards))
+    parsed = Page(timeline_html(result, cards))
     (line,) = [a for _, a in parsed.tags if "data-zooms" in a]
     assert json.loads(line["data-zooms"]) == zooms
     assert [a["class"] for _, a in parsed.tags if "tt-ticks" in a.get("class", "")] == [f"tt-track tt-ticks-{z}"
@@ -198,7 +171,7 @@ def test_without_a_marked_span_there_is_none_to_zoom_to(result, cards):
 
 def test_second_face_has_a_lane_of_its_own(result, cards):
     result["media"]["faces"].append({"track": 1, "start_s": 5.0, "end_s": 9.0, "face_px": 80})
-    words = Balanced(timeline_html(result, cards)).words
+    words = Page(timeline_html(result, cards)).words
     assert "Picture, face 1" in words and "Picture, face 2" in words
 
 
@@ -208,7 +181,7 @@ def test_sound_alone_has_a_timeline(result, cards):
     windows.update(track=None, video=None, whole=None)
     result["detectors"]["ss_avd"]["segments"] = []
     html = timeline_html(result, cards)
-    words = Balanced(html).words
+    words = Page(html).words
     assert texts.TIMELINE_NO_SEGMENTS in words and "Sound" in words
     assert 'class="tt-tick"' in html
     assert player.player_html(result, "/tmp/a.wav").startswith("<audio")
@@ -233,23 +206,23 @@ def test_ticks_stay_few_enough_to_press(duration):
 
 def test_several_detectors_get_a_heading_each(result, cards):
     result["detectors"]["joint_av"] = json.loads(json.dumps(result["detectors"]["ss_avd"]))
-    words = Balanced(timeline_html(result, cards)).words
+    words = Page(timeline_html(result, cards)).words
     assert "SS-AVD" in words and "Joint AV" in words
 
 
 def test_table_repeats_the_timeline(result, cards):
-    words = Balanced(details.segments_html(result, cards)).words
+    words = Page(details.segments_html(result, cards)).words
     assert all(cell in words for cell in ("0:02", "0:04.4", "Picture", "0.96", "SS-AVD"))
 
 
 def test_download_is_the_result_itself(result, cards):
-    (link,) = [a for t, a in Balanced(details.download_html(result)).tags if t == "a"]
+    (link,) = [a for t, a in Page(details.download_html(result)).tags if t == "a"]
     assert json.loads(base64.b64decode(link["href"].split(",", 1)[1])) == result
     assert link["download"] == "talk.telltale.json"
 
 
 def test_captions_carry_the_spans(result):
-    (tag, attributes), *_ = Balanced(player.player_html(result, "/tmp/a b#1.mp4")).tags
+    (tag, attributes), *_ = Page(player.player_html(result, "/tmp/a b#1.mp4")).tags
     assert tag == "video" and attributes["src"].endswith("/tmp/a%20b%231.mp4")
     assert json.loads(attributes["data-captions"]) == [[2.0, 4.4, "Marked: picture, score 0.96"]]
 
@@ -293,7 +266,7 @@ def test_clock(seconds, text):
 def test_demo_clips_say_what_they_are_and_their_truth_is_shown(result, cards):
     demos = read_demos()
     assert demos, "assets/examples/examples.json names no clip that is there"
-    tags = Balanced(demos_html(demos)).tags
+    tags = Page(demos_html(demos)).tags
     assert sum(t == "button" for t, _ in tags) == len(demos)
     changed = next(d for d in demos if d["manipulated"]["video"])
     result["sha256"] = changed["sha256"]

@@ -7,9 +7,9 @@ import io
 import numpy as np
 import pytest
 from PIL import Image, ImageSequence
-from test_html import Balanced
 
 from media import ClipInfo, FaceTrack, PreparedClip, Quality
+from tests.strict_html import Page
 from ui import mouth, texts
 from ui.mouth import lips_loop, loop_html, offered, waiting_html
 
@@ -58,14 +58,14 @@ def test_near_the_end_the_last_two_seconds_of_who_is_seen_most(clip):
 
 def test_no_face_is_a_sentence(clip, result, error):
     assert lips_loop(clip, 0.0, track_id=1) is None
-    assert texts.MOUTH_NONE in Balanced(loop_html(None)).words
-    assert waiting_html(error) == "" and texts.MOUTH_WAITING in Balanced(waiting_html(result)).words
+    assert texts.MOUTH_NONE in Page(loop_html(None)).words
+    assert waiting_html(error) == "" and texts.MOUTH_WAITING in Page(waiting_html(result)).words
     result["media"]["faces"] = []
     assert offered(result, "/x/a.mp4") == ["/x/a.mp4", ""] and offered(None) == [None, ""]
 
 
 def test_the_loop_is_told_in_words_and_can_be_paused(clip):
-    parsed = Balanced(loop_html(lips_loop(clip, 1.0)))
+    parsed = Page(loop_html(lips_loop(clip, 1.0)))
     pictures = {a["class"]: a for t, a in parsed.tags if t == "img"}
     assert pictures["tt-moving"]["alt"] == "The mouth from 1.0 to 3.0 s, large, over and over."
     assert pictures["tt-still"]["alt"] == "The mouth at 1.0 s, large."
