@@ -70,12 +70,21 @@ def by_family(scored: Sequence[Scored]) -> Figures:
 def ablate(recipes: Mapping[str, Recipe], samples: Callable[[int | None], Sequence[Sample]], fold: int, out: Path,
            resume: bool, noises: Sequence[np.ndarray], tell: Callable[[Sequence[Scored]], Figures]) -> str:
     """Trains and measures each, one after another. samples(fold): as training.train takes them. Gives the table, whose
-    columns are what `tell` says of the fold's clips."""
+    columns are what `tell` says of the fold's clips. What cannot be learnt is left out, and standard error says why.
+
+    Raises: ValueError where that is all.
+    """
     told = {}
     for name, recipe in recipes.items():
         run = out / recipe.detector / name.replace(" ", "-")
-        train(recipe, samples(fold), run, fold=fold, resume=resume, noises=noises)
+        try:
+            train(recipe, samples(fold), run, fold=fold, resume=resume, noises=noises)
+        except ValueError as error:  # a family of silent clips, say, for a lesson that needs both modalities
+            print(f"{name} is left out: {error}", file=sys.stderr)
+            continue
         told[name] = tell(score_held(run, samples))
+    if not told:
+        raise ValueError("none of them could be learnt")
     columns = list(next(iter(told.values())))
     rows = [("", *columns), ("---",) * (1 + len(columns)),
             *((name, *(_cell(figures[column]) for column in columns)) for name, figures in told.items())]

@@ -59,6 +59,9 @@ def test_the_recipe_and_its_changes_are_trained_and_measured(monkeypatch, tmp_pa
     [header, _, alone] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     assert family in header and alone.startswith(f"| {family} alone |")
     assert read_card(out / "ss_avd" / f"{family}-alone" / "best.safetensors")["recipe"]["picture_family"] == family
+    with pytest.raises(SystemExit):  # with nothing to learn from
+        main([*asked, "--samples", str(four_kinds), "--families", "--only", f"{family} alone", "--fold", "7"])
+    assert f"{family} alone is left out" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main([*asked, "--only", "something else"])
     assert "something else" in capsys.readouterr().err and not (out / "ss_avd" / "never-asked-for").exists()
