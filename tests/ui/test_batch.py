@@ -9,9 +9,10 @@ import json
 import re
 
 import pytest
-from test_html import PAYLOADS, Balanced
 
 import detectors as core
+from tests.strict_html import Page
+from tests.ui.test_html import PAYLOADS
 from ui import batch, texts
 from ui.batch import Histories, History, csv_link, csv_text, opened_html, table_html, uploaded_paths
 
@@ -39,7 +40,7 @@ def rows_of(text: str) -> list[dict]:
 
 
 def test_rows_say_state_answer_score_strongest_part_and_reasons(history):
-    told = " ".join(Balanced(table_html(history)).words.split())
+    told = " ".join(Page(table_html(history)).words.split())
     assert "b.mp4 judged Some signs of manipulation 0.61 Picture 0.60 FACE_LOST Open" in told
     assert "A.mp4 judged No agreed signs of manipulation 0.20 Sound 0.30 Open" in told, "SS-AVD by itself finds some"
     assert "broken.mp4 could not be read This clip cannot be judged DECODE_FAILED Open" in told
@@ -57,12 +58,12 @@ def test_clips_on_their_way_have_a_state_and_nothing_to_open():
 
 @pytest.mark.parametrize("payload", PAYLOADS)
 def test_user_text_never_becomes_markup(history, result, cards, payload):
-    clean, clean_card = Balanced(table_html(history)), Balanced(opened_html(result, cards))
+    clean, clean_card = Page(table_html(history)), Page(opened_html(result, cards))
     history.entries[0].name = payload
     history.entries[0].answer["reasons"] = [payload]
     history.entries[0].stage = ""
     result["clip"] = cards["ss_avd"]["name"] = result["findings"][0]["message"] = payload
-    for dirty, tidy in ((Balanced(table_html(history)), clean), (Balanced(opened_html(result, cards)), clean_card)):
+    for dirty, tidy in ((Page(table_html(history)), clean), (Page(opened_html(result, cards)), clean_card)):
         assert [t for t, _ in dirty.tags] == [t for t, _ in tidy.tags]
         assert [sorted(a) for _, a in dirty.tags] == [sorted(a) for _, a in tidy.tags]
 

@@ -7,9 +7,10 @@ from types import SimpleNamespace
 
 import gradio as gr
 import pytest
-from test_html import PAYLOADS, Balanced
 
 import detectors as core
+from tests.strict_html import Page
+from tests.ui.test_html import PAYLOADS
 from ui import compare, texts
 from ui.compare import comparison_html, matrix_html, scores_html, timelines_html, two_clips_html
 from ui.holds import Holds
@@ -38,10 +39,10 @@ def second(result) -> dict:
 def cells(html: str) -> list[list[str]]:
     """Words of every row of a table, cell by cell."""
     rows, row, words = [], [], None
-    parser = Balanced(html)  # fails where tags do not close
+    parser = Page(html)  # fails where tags do not close
     assert parser.tags
 
-    class Cells(Balanced):
+    class Cells(Page):
         def handle_starttag(self, tag, attrs):
             nonlocal row, words
             super().handle_starttag(tag, attrs)
@@ -96,7 +97,7 @@ def test_a_probe_s_hand_in_the_verdicts_is_named(several, cards):
 def test_many_spans_do_not_fill_the_cell(several, cards):
     several["detectors"]["ss_avd"]["segments"] = [
         {"start_s": float(k), "end_s": k + 0.5, "score": 0.9, "modality": "video", "track": 0} for k in range(6)]
-    assert "marks 0.0 to 0.5 s, 1.0 to 1.5 s, 2.0 to 2.5 s, and 3 more" in " ".join(Balanced(
+    assert "marks 0.0 to 0.5 s, 1.0 to 1.5 s, 2.0 to 2.5 s, and 3 more" in " ".join(Page(
         scores_html(several, cards)).words.split())
 
 
@@ -112,7 +113,7 @@ def test_matrix_has_each_pair_once_in_words(several, cards):
 
 def test_lanes_of_all_detectors_stand_under_one_axis(several, cards):
     html = timelines_html(several, cards)
-    parsed = Balanced(html)
+    parsed = Page(html)
     assert sum(a.get("class") == "tt-axis" for _, a in parsed.tags) == 1
     lanes = [a for _, a in parsed.tags if "tt-lane-low" in a.get("class", "")]
     assert [a["class"].split("tt-lane-")[-1] for a in lanes] == ["video", "video", "audio"]
@@ -124,25 +125,25 @@ def test_lanes_of_all_detectors_stand_under_one_axis(several, cards):
 
 def test_one_detector_is_shown_and_told_that_it_is_alone(result, cards):
     html = comparison_html(result, cards)
-    assert texts.SETTINGS in Balanced(html).words and "tt-lane" in html and "tt-matrix" not in html
+    assert texts.SETTINGS in Page(html).words and "tt-lane" in html and "tt-matrix" not in html
 
 
 def test_no_answer_is_a_sentence(error, cards):
-    assert compare.NO_ANSWER in Balanced(comparison_html(error, cards)).words
+    assert compare.NO_ANSWER in Page(comparison_html(error, cards)).words
 
 
 def test_four_detectors_with_every_part_missing_somewhere(several, cards):
     several["detectors"]["mute"] = {**several["detectors"]["joint_av"], "windows": [], "score": None, "video": None,
                                     "verdict": "CANNOT_EVALUATE", "thresholds": {}}
     several["detectors"]["bare"] = {}
-    words = Balanced(comparison_html(several, cards)).words
+    words = Page(comparison_html(several, cards)).words
     assert "a verdict is missing" in words and compare.NOTHING_SHARED in words
 
 
 @pytest.mark.parametrize("payload", PAYLOADS)
 def test_user_text_never_becomes_markup(several, second, cards, payload):
     def tags(*html):
-        return [[(t, sorted(a)) for t, a in Balanced(h).tags] for h in html]
+        return [[(t, sorted(a)) for t, a in Page(h).tags] for h in html]
 
     clean = tags(comparison_html(several, cards), two_clips_html(several, second, "ss_avd", cards))
     for clip in (several, second):
@@ -157,7 +158,7 @@ def test_two_clips_stand_under_one_axis_of_the_longer(result, second, cards):
     rows = {row[0]: row[1:] for row in cells(html)}
     assert rows["Part"] == ["First clip", "Second clip"] and rows["Name"] == ["talk.mp4", "edit.mp4"]
     assert rows["SHA-256"] == ["ab" * 32, "ef" * 32] and rows["Duration"] == ["10.00 s", "5.00 s"]
-    parsed = Balanced(html)
+    parsed = Page(html)
     assert not [t for t, _ in parsed.tags if t == "button"], "there is no player here that a button could move"
     marks = [a["style"] for t, a in parsed.tags if a.get("class") == "tt-segment"]
     assert marks == ["left:20.000%;width:24.000%"] * 2
@@ -165,13 +166,13 @@ def test_two_clips_stand_under_one_axis_of_the_longer(result, second, cards):
 
 
 def test_two_clips_of_which_one_is_broken(result, error, cards):
-    words = Balanced(two_clips_html(result, error, "ss_avd", cards)).words
+    words = Page(two_clips_html(result, error, "ss_avd", cards)).words
     assert "could not be read" in words and compare.CLIPS_LINES not in words
 
 
 def test_words_never_say_real_or_fake(several, second, cards):
     for html in (comparison_html(several, cards), two_clips_html(several, second, "ss_avd", cards)):
-        assert not {"real", "fake", "authentic"} & set(Balanced(html).words.lower().split())
+        assert not {"real", "fake", "authentic"} & set(Page(html).words.lower().split())
 
 
 # ---- handlers ---------------------------------------------------------------------------------------------------

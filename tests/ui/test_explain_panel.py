@@ -15,7 +15,8 @@ from explain.pictures import Picture
 from explain.sheet import TimeSpan
 from media import PreparedClip
 from tests.explain.tiny_detectors import Spots, TinyDetector, a_clip
-from tests.ui.test_html import PAYLOADS, Balanced
+from tests.strict_html import Page
+from tests.ui.test_html import PAYLOADS
 from ui import explain, explaining, scoring, texts
 from ui.explain import (
     explanation_html,
@@ -63,7 +64,7 @@ def subject(result) -> dict:
 
 
 def words(html: str) -> str:
-    return " ".join(Balanced(html).words.split())
+    return " ".join(Page(html).words.split())
 
 
 # ---- what can be asked ------------------------------------------------------------------------------------------
@@ -270,7 +271,7 @@ def test_signs():
 
 def test_pictures_have_words_an_axis_for_the_cursor_and_move_only_when_opened(steps):
     html = picture_html(PICTURE, "k")
-    tags = dict(Balanced(html).tags)
+    tags = dict(Page(html).tags)
     assert tags["img"]["src"] == "data:image/png;base64,iVBORw==" and tags["img"]["alt"] == "What it shows"
     assert json.loads(tags["div"]["data-axis"]) == [[0.2, 0.5, 1.0, 2.0], [0.6, 0.9, 3.0, 4.0]]
     assert "Most is at the lips." in words(html) and "tt-cursor" in html and "<details" not in html
@@ -303,7 +304,7 @@ def test_nothing_is_taken_for_markup(steps, payload):
     picture = Picture(b"x", "image/png", payload, payload, "faces", finding=payload)
     html = explanation_html(QUESTION, Told(answer, {"ablation": (picture,)}), {"tiny": {"name": payload}}, False)
     html += explanation_html(QUESTION, Told(refusal=payload), {"tiny": {"name": payload}}, False)
-    for tag, attributes in Balanced(html).tags:
+    for tag, attributes in Page(html).tags:
         assert tag not in ("script",) and not [a for a in attributes if a.startswith("on") or a == "autofocus"]
         assert tag != "img" or attributes["src"].startswith("data:image/png")
 

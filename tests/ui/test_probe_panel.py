@@ -11,7 +11,8 @@ import detectors as core
 from detectors.contract import Verdict
 from detectors.probe import Probe, Reading, Trial, agree, weigh
 from media.variants import VARIANTS
-from tests.ui.test_html import PAYLOADS, Balanced
+from tests.strict_html import Page
+from tests.ui.test_html import PAYLOADS
 from ui import details, probe, scoring, texts
 from ui.probe import ProbeRun, change_words, offered, probe_html
 from ui.runs import Runs
@@ -22,7 +23,7 @@ LOST = Reading(None, C, ("video",))
 
 
 def words(html: str) -> str:
-    return " ".join(Balanced(html).words.split())
+    return " ".join(Page(html).words.split())
 
 
 def probed(result: dict, copies: dict[str, list[Reading | None]], span_s: tuple[float, float] = (0.0, 10.0)) -> dict:
@@ -103,8 +104,8 @@ def test_a_lowered_verdict_replaces_probability_and_band_and_says_why(turned, ca
     assert texts.VERDICTS["SUSPICIOUS"][1] not in told
     assert "strong signs of manipulation" in told.split("Before the copies were tried")[1]
     assert "Halving the size of the picture changes the score from 0.83 to 0.55: the answer does not hold." in told
-    assert "55 to 91\u00a0%" in Balanced(verdict_html(turned, cards)).words
-    assert "83\u00a0%, high" not in Balanced(verdict_html(turned, cards)).words
+    assert "55 to 91\u00a0%" in Page(verdict_html(turned, cards)).words
+    assert "83\u00a0%, high" not in Page(verdict_html(turned, cards)).words
     assert "tt-spread" in verdict_html(turned, cards) and probe.LOWERED in words(probe_html(turned, cards))
     assert "tt-scale" not in probe_html(turned, cards), "the card shows the scale already"
 
@@ -119,7 +120,7 @@ def test_lowered_to_cannot_evaluate_never_says_that_there_is_no_score(result, ca
 def test_an_answer_that_holds_keeps_its_card_and_says_so(held, cards):
     html = verdict_html(held, cards)
     assert "tt-spread" not in html and "tt-scale" in html
-    assert "83\u00a0%" in Balanced(html).words and "The answer holds under all 2 changes" in words(html)
+    assert "83\u00a0%" in Page(html).words and "The answer holds under all 2 changes" in words(html)
     assert texts.LOWERED["SUSPICIOUS"] not in words(html)
 
 
@@ -158,16 +159,16 @@ def test_without_a_probe_there_is_nothing(result, error, cards):
 def test_the_spread_lies_on_the_scale(turned):
     points = turned["detectors"]["ss_avd"]["thresholds"]
     html = spread_html({"lowest": 0.55, "highest": 0.91, "clip": {"score": 0.83}}, points)
-    (bar,) = [a["style"] for _, a in Balanced(html).tags if a.get("class") == "tt-spread"]
+    (bar,) = [a["style"] for _, a in Page(html).tags if a.get("class") == "tt-spread"]
     assert bar == "left:55.00%;width:36.00%"
-    assert "from 55 to 91 percent, the clip itself 83 percent" in Balanced(html).tags[0][1]["aria-label"]
+    assert "from 55 to 91 percent, the clip itself 83 percent" in Page(html).tags[0][1]["aria-label"]
     assert spread_html({"lowest": None, "highest": None, "clip": {"score": None}}, points) == ""
 
 
 @pytest.mark.parametrize("payload", PAYLOADS)
 def test_no_text_becomes_markup(turned, cards, payload):
     views = (probe_html, verdict_html, details.detectors_html)
-    clean = [Balanced(view(turned, cards)).tags for view in views]
+    clean = [Page(view(turned, cards)).tags for view in views]
     found = turned["probe"]
     found["summary"] = payload
     for variant in found["variants"]:
@@ -177,9 +178,9 @@ def test_no_text_becomes_markup(turned, cards, payload):
     found["consensus"]["sentences"] = dict.fromkeys(found["consensus"]["sentences"], payload)
     cards["ss_avd"]["name"] = payload
     for view, tags in zip(views, clean):
-        dirty = Balanced(view(turned, cards))
+        dirty = Page(view(turned, cards))
         assert [(t, sorted(a)) for t, a in dirty.tags] == [(t, sorted(a)) for t, a in tags]
-    assert Balanced(probe_html(turned, cards)).words.count(payload) >= 6
+    assert Page(probe_html(turned, cards)).words.count(payload) >= 6
 
 
 # ---- the run --------------------------------------------------------------------------------------------------

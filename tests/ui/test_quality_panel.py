@@ -10,14 +10,15 @@ import pytest
 from media import prepare
 from media.provenance import read_provenance
 from media.quality import LEAST_SHARPNESS, SMALLEST_FACE_PX
-from tests.ui.test_html import PAYLOADS, Balanced
+from tests.strict_html import Page
+from tests.ui.test_html import PAYLOADS
 from ui import quality, texts
 from ui.details import file_html
 from ui.quality import credentials_html, offset_words, panel_html, quality_html, traces_html
 
 
 def words(html: str) -> str:
-    return " ".join(Balanced(html).words.split())
+    return " ".join(Page(html).words.split())
 
 
 def row(html: str, name: str) -> str:
@@ -42,10 +43,10 @@ def test_text_from_the_file_never_becomes_markup(result, cards, payload, state):
     told = result["provenance"]["credentials"]
     told["state"] = state
     told["failures"] = [{"code": "assertion.bmffHash.mismatch", "assertion": "c2pa.hash", "words": "they differ"}]
-    clean = Balanced(panel_html(result, cards))
+    clean = Page(panel_html(result, cards))
     dirty = copy.deepcopy(result)
     dirty["clip"], dirty["provenance"] = payload, hostile(result["provenance"], payload)
-    found = Balanced(panel_html(dirty, cards))
+    found = Page(panel_html(dirty, cards))
     assert [(t, sorted(a)) for t, a in found.tags] == [(t, sorted(a)) for t, a in clean.tags]
     assert found.words.count(payload) >= 10
 
@@ -98,7 +99,7 @@ def test_offset_words_round_to_what_is_shown():
 
 
 def test_the_hash_can_be_copied(result):
-    tags = Balanced(file_html(result)).tags
+    tags = Page(file_html(result)).tags
     (button,) = [a for t, a in tags if t == "button"]
     assert button["data-copy"] == result["sha256"] and button["aria-label"] == texts.COPY_LABEL
     assert [a for t, a in tags if a.get("role") == "status"], "that it was copied is said"
