@@ -6,12 +6,12 @@ import time
 
 import pytest
 from test_journeys import BEYOND_WINDOW, reached
+from visiting import QUICK
 
 from ui import explain
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(1500)]  # some hundred forward passes on shared processors
 
-DETECTOR = "joint_av"  # the quickest
 LONG_MS = 1_200_000
 # Notes what the panel shows, whenever it changes: bars, maps, finished tests
 WATCH = """() => {
@@ -27,11 +27,7 @@ WATCH = """() => {
 
 @pytest.fixture
 def answered(visit, talking_clip):
-    page = visit.open().choose(talking_clip).page
-    page.get_by_text("Detectors and device").click()
-    for box in page.locator("#detectors input[type=checkbox]").all():
-        box.set_checked(box.get_attribute("name") == DETECTOR or box.input_value() == DETECTOR)
-    return visit.analyse()
+    return visit.open().only(QUICK).choose(talking_clip).analyse()
 
 
 def about(page, moment_s: float) -> None:

@@ -37,6 +37,8 @@ class Visit:
         """Leaves these detectors ticked, and no other."""
         if where == "#detectors" and not self.page.locator(where).is_visible():
             self.page.get_by_text("Detectors and device").click()
+        # all() takes what is there, which right after opening may be nothing: then all would stay ticked.
+        self.page.locator(f"{where} label").first.wait_for()
         for label in self.page.locator(f"{where} label").all():
             label.locator("input").set_checked(label.inner_text().strip() in names)
         return self
