@@ -162,6 +162,21 @@ class FaceTrunk(_Frozen):
         return weights @ maps.permute(0, 2, 3, 1).flatten(1, 2)  # channels are last in memory: nothing is copied
 
 
+ALL_DEPTHS = (0, len(FaceTrunk.widths))
+
+
+def part_of(told: Tensor, regions: Sequence[str] = REGIONS, depths: tuple[int, int] = ALL_DEPTHS) -> Tensor:
+    """Of what trunks tell, (..., trunks · len(REGIONS), FaceTrunk.dim), some regions and maps: (..., trunks, values).
+
+    depths: first and last + 1 of FaceTrunk.widths. Works on arrays, too.
+    """
+    first, last = (sum(FaceTrunk.widths[:depth]) for depth in depths)
+    rows = [REGIONS.index(name) for name in regions]
+    trunks = told.shape[-2] // len(REGIONS)
+    some = told.reshape(*told.shape[:-2], trunks, len(REGIONS), FaceTrunk.dim)[..., rows, first:last]
+    return some.reshape(*some.shape[:-2], -1)
+
+
 class FaceEncoder(_Frozen):
     """Two trunks side by side: one as it was published, one tuned on forged faces (training/lessons/face_encoder.py).
 

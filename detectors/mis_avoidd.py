@@ -65,16 +65,24 @@ import torchaudio.functional as AF
 from torch import Tensor, nn
 
 from detectors.contract import Inputs, InputSpec, Windows, WindowScores
-from detectors.encoders import FaceEncoder, SpeechEncoder
+from detectors.encoders import ALL_DEPTHS, REGIONS, FaceEncoder, FaceTrunk, SpeechEncoder, part_of
+from detectors.restless import (
+    AUDIO_HZ,
+    FRAME_SAMPLES,
+    band_frames,
+    cepstra,
+    filter_bank,
+    how_restless,
+    log_bands,
+    restless_values,
+    statistics,
+)
 from detectors.scoring import calibrated, score_windows
 from detectors.ss_avd import either_fake, smoothed_bce
 from detectors.whitening import Whiten
 
 NAME, CITATION = "MIS-AVoiDD", "arXiv 2310.02234"
 REAL, FAKE = 0, 1  # class order of the two-class head, INFERRED
-AUDIO_HZ = 16_000
-FRAME_SAMPLES, HOP_SAMPLES = 400, 160  # 25 ms every 10 ms, INFERRED
-FLOOR = 80 / 10 * math.log(10)  # 80 dB as a difference of log energies
 LOUD = 30 / 10 * math.log(10)  # a moment within 30 dB of the loudest one counts as voiced
 SPEC = InputSpec(  # INFERRED: 4 s, every second of them 5 faces, at Xception's own size
     window_s=4.0, hop_s=2.0, frames=20, face_px=299, audio_hz=AUDIO_HZ, modalities=("video", "audio")
@@ -88,6 +96,8 @@ class MISAVoiDDConfig:
 
     face_encoder: str = "xception"  # of a frame; "regions": encoders.FaceEncoder
     speech_encoder: bool = False  # encoders.SpeechEncoder beside the cepstra
+    face_regions: tuple[str, ...] = REGIONS  # of a "regions" face that are read ...
+    face_depths: tuple[int, int] = ALL_DEPTHS  # ... in maps from the first of these to before the last
     deviations: bool = False  # a face is its mean over the frames, and with this also their standard deviation
     masked: bool = False  # frames without a face, and sound after the clip's end, are left out
     frames: int = 20
@@ -104,6 +114,7 @@ class MISAVoiDDConfig:
     attention_width: int = 2048  # of its feed-forward part [MISA]
     attention_dropout: float = 0.1  # [MISA]
     classifier_dropout: float = 0.5  # [MISA]
+    restless: bool = False  # of sound, how much it changes is read, not what it is like: see detectors.restless
     face_components: int = 0  # principal components that are kept of what each network tells of faces; 0: all of it
     speech_components: int = 0
     feature_dropout: float = 0.0  # share of the frozen features, or of their components, that is dropped in training
@@ -119,6 +130,19 @@ class MISAVoiDDConfig:
             raise ValueError(f"cepstra must be at most filters, {self.filters}, not {self.cepstra}")
         if self.dim % self.attention_heads:
             raise ValueError(f"dim must be a multiple of attention_heads, {self.attention_heads}, not {self.dim}")
+
+    @property
+    def face_values(self) -> int:
+        """How many numbers a frame's face is, of each trunk."""
+        first, last = self.face_depths
+        return XceptionFrames.dim if self.face_encoder == "xception" else (
+            len(self.face_regions) * sum(FaceTrunk.widths[first:last]))
+
+    def read_faces(self, told: Tensor) -> Tensor:
+        """Of what the face encoder tells, (n, rows, dim), what is read: (n, trunks · face_values). Arrays, too."""
+        if self.face_encoder == "regions" and self.face_values < told.shape[1] * told.shape[2]:
+            told = part_of(told, self.face_regions, self.face_depths)
+        return told.reshape(len(told), -1)
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -163,44 +187,6 @@ class Output(NamedTuple):
 
 
 # ------------------------------------------------------------------------------------------- features
-
-
-def filter_bank(scale: str, filters: int) -> Tensor:
-    """(frequencies, filters) triangles from 0 Hz to 8 kHz, evenly spaced on the "mel" or the "linear" scale."""
-    triangles = AF.melscale_fbanks if scale == "mel" else AF.linear_fbanks
-    with torch.device("cpu"):  # torchaudio looks at the numbers, which "meta" does not have
-        bank = triangles(FRAME_SAMPLES // 2 + 1, 0.0, AUDIO_HZ / 2, filters, AUDIO_HZ)
-    return bank.to(torch.get_default_device())
-
-
-def log_bands(audio: Tensor, bank: Tensor) -> Tensor:
-    """Waveform (n, samples) -> natural logarithms of band energies (n, T, filters), T = 1 + (samples - 400) // 160.
-
-    Frame i reads the samples from 160·i on and no others, so that a part of a long sound has a part of its frames.
-    """
-    window = torch.hann_window(FRAME_SAMPLES, device=audio.device)
-    spectrum = torch.stft(audio, FRAME_SAMPLES, HOP_SAMPLES, window=window, center=False, return_complex=True)
-    power = torch.view_as_real(spectrum).square().sum(-1)  # n frequencies T
-    return (power.transpose(1, 2) @ bank + 1e-10).log()
-
-
-def band_frames(samples: Tensor | int) -> Tensor | int:
-    """How many frames `log_bands` makes of so many samples."""
-    return 1 + (samples - FRAME_SAMPLES) // HOP_SAMPLES
-
-
-def statistics(x: Tensor, seen: Tensor | None = None, deviations: bool = True) -> Tensor:
-    """(n, T, D) -> (n, 2D): mean and standard deviation over the steps that are seen (n, T); or (n, D): the mean.
-    Where nothing is seen, the mean is 0, and the deviation 0.0001."""
-    if seen is None:
-        seen = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
-    weight = seen[..., None].to(x.dtype)
-    weight = weight / weight.sum(1, keepdim=True).clamp(min=1)
-    mean = (weight * x).sum(1)
-    if not deviations:
-        return mean
-    variance = (weight * (x - mean[:, None]).square()).sum(1)
-    return torch.cat([mean, (variance + 1e-8).sqrt()], dim=1)  # the root of 0 has no slope
 
 
 def loud_moments(bands: Tensor, seen: Tensor | None) -> Tensor:
@@ -252,10 +238,8 @@ class CepstralNet(nn.Module):
         self.dim = 2 * widths[-1]
 
     def cepstra(self, bands: Tensor, seen: Tensor) -> Tensor:
-        """(n, T, cepstra), without their mean over the window; 0 where not seen."""
-        loudest = bands.masked_fill(~seen[..., None], -math.inf).amax((1, 2), keepdim=True)
-        x = torch.maximum(bands, loudest - FLOOR) @ self.dct
-        return (x - statistics(x, seen, deviations=False)[:, None]) * seen[..., None]
+        """As detectors.restless has them."""
+        return cepstra(bands, seen, self.dct)
 
     def forward(self, bands: Tensor, seen: Tensor | None = None) -> Tensor:
         if seen is None:
@@ -307,16 +291,18 @@ class MISAVoiDD(nn.Module):
         self.face_encoder, self.speech_encoder = face_encoder, speech_encoder
         self.register_buffer("bank", filter_bank(cfg.filter_scale, cfg.filters), persistent=False)
 
-        self.whiten_faces = Whiten(face_encoder.rows * face_encoder.dim * (2 if cfg.deviations else 1),
+        self.whiten_faces = Whiten(face_encoder.trunks * cfg.face_values * (2 if cfg.deviations else 1),
                                    cfg.face_components, face_encoder.trunks)
         self.whiten_speech = None
         if speech_encoder is not None:
-            self.whiten_speech = Whiten(2 * speech_encoder.dim, cfg.speech_components)
+            values = restless_values(speech_encoder.dim, cfg.cepstra) if cfg.restless else 2 * speech_encoder.dim
+            self.whiten_speech = Whiten(values, cfg.speech_components)
         self.drop_features = nn.Dropout(cfg.feature_dropout)
         self.cepstral_net = CepstralNet(cfg)
         self.lip_net = LipNet() if cfg.lips else None
 
-        widths = {"audio": self.cepstral_net.dim + (0 if speech_encoder is None else self.whiten_speech.out_dim),
+        widths = {"audio": (self.cepstral_net.dim if cfg.sound_widths else 0)
+                  + (0 if speech_encoder is None else self.whiten_speech.out_dim),
                   "video": self.whiten_faces.out_dim, "lips": LipNet.dim}
         self.project = nn.ModuleDict({
             m: nn.Sequential(nn.Linear(widths[m], cfg.dim), nn.ReLU(), nn.LayerNorm(cfg.dim)) for m in cfg.modalities
@@ -353,7 +339,7 @@ class MISAVoiDD(nn.Module):
         faces = bands = bands_seen = speech = None
         if inputs.faces is not None:
             _check("faces", inputs.faces, (cfg.frames, 3, cfg.face_px, cfg.face_px))
-            faces = self.face_encoder(inputs.faces.flatten(0, 1)).flatten(1)  # n·frames values
+            faces = self.cfg.read_faces(self.face_encoder(inputs.faces.flatten(0, 1)))  # n·frames values
             faces = faces.unflatten(0, inputs.faces.shape[:2])
         if inputs.audio is not None:
             _check("audio", inputs.audio, (cfg.samples,))
@@ -377,9 +363,16 @@ class MISAVoiDD(nn.Module):
             parts = features.faces.float().chunk(self.face_encoder.trunks, dim=-1)
             found["faces"] = torch.cat([statistics(part, features.face_seen, self.cfg.deviations) for part in parts], 1)
         if features.speech is not None and self.whiten_speech is not None:
-            loud = loud_moments(features.bands.float(), features.bands_seen)
-            found["speech"] = statistics(features.speech.float(), at_half_rate(loud, features.speech.shape[1]))
+            found["speech"] = self._heard(features.speech.float(), features.bands.float(), features.bands_seen)
         return found
+
+    def _heard(self, speech: Tensor, bands: Tensor, seen: Tensor | None) -> Tensor:
+        """(n, D): what is read of a sound beside the convolutions."""
+        steps = speech.shape[1]
+        if not self.cfg.restless:
+            return statistics(speech, at_half_rate(loud_moments(bands, seen), steps))
+        seen = torch.ones(bands.shape[:2], dtype=torch.bool, device=bands.device) if seen is None else seen
+        return how_restless(speech, at_half_rate(seen, steps), self.cepstral_net.cepstra(bands, seen), seen)
 
     def fit_whitening(self, summaries: dict[str, Tensor]) -> None:
         """Whiten by the figures of these `summaries` of training windows; a missing one stays as it is."""
@@ -410,10 +403,12 @@ class MISAVoiDD(nn.Module):
         """Modality -> (n, width), in the order of the tokens; those that are there."""
         summaries, vectors = self.summaries(features), {}
         if features.bands is not None:
-            vectors["audio"] = self.cepstral_net(features.bands.float(), features.bands_seen)
+            heard = []
+            if self.cfg.sound_widths:
+                heard.append(self.cepstral_net(features.bands.float(), features.bands_seen))
             if self.whiten_speech is not None:
-                speech = self.drop_features(self.whiten_speech(summaries["speech"]))
-                vectors["audio"] = torch.cat([vectors["audio"], speech], dim=1)
+                heard.append(self.drop_features(self.whiten_speech(summaries["speech"])))
+            vectors["audio"] = torch.cat(heard, dim=1)
         if features.faces is not None:
             vectors["video"] = self.drop_features(self.whiten_faces(summaries["faces"]))
         if features.lips is not None and self.lip_net is not None:

@@ -52,13 +52,24 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+import torchaudio.functional as AF
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
 from detectors.contract import Inputs, InputSpec, Segment, Windows, WindowScores
-from detectors.encoders import ROW_SAMPLES, FaceEncoder, SpeechEncoder
+from detectors.encoders import ALL_DEPTHS, REGIONS, ROW_SAMPLES, FaceEncoder, FaceTrunk, SpeechEncoder, part_of
 from detectors.proposals import soft_nms
 from detectors.recall import encode_once
+from detectors.restless import (
+    AUDIO_HZ,
+    FRAME_SAMPLES,
+    HOP_SAMPLES,
+    cepstra,
+    filter_bank,
+    how_restless,
+    log_bands,
+    restless_values,
+)
 from detectors.scoring import batches, calibrated, to_inputs
 from detectors.sync import (
     LEAST,
@@ -82,7 +93,7 @@ GENUINE, FAKE = 0, 1  # class order of the two-class head
 PARTS = ("face", "lips", "audio")  # V, L, A
 AROUND = 5  # sequences over which the agreement of lips and sound is told around each
 HEADS = ("whole", "video", "audio", "sync")
-AUDIO_HZ = 16_000
+FILTERS, CEPSTRA = 64, 40  # linear in frequency
 
 
 @dataclass(frozen=True)
@@ -99,6 +110,9 @@ class MMMSBAConfig:
     attention: str = "bi-modal"  # "mmus-sa": over the modalities of a sequence; "ms-sa": within each modality (§7.2)
     encoder: str = "resnet18"  # or "pretrained"
     mels: int = 64  # of the resnet18 configuration
+    face_regions: tuple[str, ...] = REGIONS  # of the pretrained one, as the next three: what is read of a face ...
+    face_depths: tuple[int, int] = ALL_DEPTHS  # ... in maps from the first of these to before the last
+    restless: bool = False  # of sound, how much it changes is read, not what it is like: see detectors.restless
     sync: SyncConfig = SyncConfig()  # of the pretrained one
     components: int = 0  # principal components of the encoder's features that each GRU reads; 0: the features
     input_dropout: float = 0.0
@@ -262,9 +276,14 @@ class PretrainedEncoder(nn.Module):
         self.requires_grad_(False)
         self.dims, self.groups = {"lips": 2 * (cfg.sync.dim + OCTAVES) + OCTAVES}, {}
         if self.face is not None:
-            self.dims["face"], self.groups = self.face.rows * self.face.dim, {"face": self.face.trunks}
+            first, last = cfg.face_depths
+            values = len(cfg.face_regions) * sum(FaceTrunk.widths[first:last])
+            self.dims["face"], self.groups = self.face.trunks * values, {"face": self.face.trunks}
         if self.speech is not None:
-            self.dims["audio"] = 2 * (self.speech.dim + cfg.sync.dim + cfg.sync.bands)
+            self.dims["audio"] = (restless_values(self.speech.dim, CEPSTRA) if cfg.restless
+                                  else 2 * (self.speech.dim + cfg.sync.dim + cfg.sync.bands))
+            self.register_buffer("bank", filter_bank("linear", FILTERS), persistent=False)
+            self.register_buffer("dct", AF.create_dct(CEPSTRA, FILTERS, "ortho"), persistent=False)
         self.eval()
 
     def train(self, mode: bool = True) -> PretrainedEncoder:
@@ -297,10 +316,9 @@ class PretrainedEncoder(nn.Module):
                 [told, told[:, -1:].expand(-1, rows.shape[1] - told.shape[1], -1)], dim=1)
         return rows
 
-    @staticmethod
-    def face_features(regions: Tensor, seen: Tensor) -> dict[str, Tensor]:
+    def face_features(self, told: Tensor, seen: Tensor) -> dict[str, Tensor]:
         """FaceEncoder's answers (n, N·k, rows, C), seen (n, N, k) -> fields of Features: the mean of each sequence."""
-        x = regions.flatten(2).unflatten(1, seen.shape[1:])  # n N k R·C
+        x = part_of(told, self.cfg.face_regions, self.cfg.face_depths).flatten(2).unflatten(1, seen.shape[1:])
         mean = (x * seen[..., None]).sum(2) / seen.sum(2, keepdim=True).clamp(min=1)
         return {"face": mean, "face_there": seen.any(2)}
 
@@ -326,8 +344,20 @@ class PretrainedEncoder(nn.Module):
         vectors = self.pair.encode_sound(audio).unflatten(1, (sequences, -1))  # n N 8 d
         log_mel = self.pair.log_mel(audio).transpose(1, 2).unflatten(1, (sequences, -1))  # n N 32 bands
         rows = speech.unflatten(1, (sequences, -1))  # n N 16 200
+        if self.cfg.restless:
+            return {"audio": self._how_restless(audio, rows), "audio_there": there, "sound_steps": vectors}
         parts = [mean_std(x, there[..., None].expand(x.shape[:3])) for x in (rows, vectors, log_mel)]
         return {"audio": torch.cat(parts, dim=-1), "audio_there": there, "sound_steps": vectors}
+
+    def _how_restless(self, audio: Tensor, rows: Tensor) -> Tensor:
+        """audio (n, N·5120), rows (n, N, 16, 200) -> (n, N, D), each sequence by itself."""
+        n, sequences = rows.shape[:2]
+        frames = audio.shape[1] // HOP_SAMPLES // sequences
+        bands = log_bands(F.pad(audio, (0, FRAME_SAMPLES - HOP_SAMPLES)), self.bank)  # n N·32 FILTERS
+        bands = bands.reshape(n * sequences, frames, -1)
+        seen = torch.ones(bands.shape[:2], dtype=torch.bool, device=audio.device)
+        told = how_restless(rows.flatten(0, 1), seen[:, :rows.shape[2]], cepstra(bands, seen, self.dct), seen)
+        return told.unflatten(0, (n, sequences))
 
 
 ENCODERS = {"resnet18": ResNetEncoder, "pretrained": PretrainedEncoder}

@@ -39,7 +39,7 @@ from training.datasets import DATASETS, Record, read_dataset
 from training.datasets.splits import split_identities
 from training.facts import clip_facts
 from training.forge.chain import draw_chain, run_chain
-from training.forge.families import SHARE, Materials, Version, draw_versions, gather, left_out_of
+from training.forge.families import PARTIAL_SHARE, SHARE, Materials, Version, draw_versions, gather, left_out_of
 from training.forge.footage import Footage, Span, Truth, Unsuitable
 from training.forge.landmarks import find_landmarks
 from training.forge.learnt import SHIPPED
@@ -67,6 +67,7 @@ class Plan:
     modalities: tuple[str, ...] = tuple(SHARE)  # what is forged first of all
     piece_s: float = PIECE_S
     pieces: int = MOST_PIECES  # of a clip, at most
+    partial: float = PARTIAL_SHARE  # of the forgeries that can be limited to a part of the time, so many are
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def _group(record: Record, footage: Footage, start_s: float, plan: Plan) -> Iter
     if plan.versions and is_genuine(record):
         if footage.frames is not None:
             footage = replace(footage, landmarks=find_landmarks(footage.frames))
-        forged = draw_versions(footage, _materials(plan, record), plan.versions, rng, plan.modalities)
+        forged = draw_versions(footage, _materials(plan, record), plan.versions, rng, plan.modalities, plan.partial)
     chain = draw_chain(footage, rng, edges_to_cut(footage, *(v.truth for v in forged)))
     with tempfile.TemporaryDirectory(prefix="telltale-") as folder:
         for number, version in enumerate([original, *forged]):
@@ -350,7 +351,7 @@ def _command(args: argparse.Namespace) -> str:
         words += ["--as-is"]
     else:
         words += ["--versions", str(args.versions), "--forge", *args.forge, "--piece-s", f"{args.piece_s:g}",
-                  "--pieces", str(args.pieces), "--seed", str(args.seed)]
+                  "--pieces", str(args.pieces), "--partial", f"{args.partial:g}", "--seed", str(args.seed)]
         words += ["--voices", "VOICES"] if args.voices else []
     return shlex.join(words)
 
@@ -368,6 +369,8 @@ def main(argv: list[str] | None = None) -> int:
                         help=f"what is forged first of all: {', '.join(SHARE)} (all)")
     parser.add_argument("--piece-s", type=float, default=PIECE_S, help=f"a clip is cut into such pieces ({PIECE_S:g})")
     parser.add_argument("--pieces", type=int, default=MOST_PIECES, help=f"of a clip, at most ({MOST_PIECES})")
+    parser.add_argument("--partial", type=float, default=PARTIAL_SHARE, metavar="SHARE",
+                        help=f"forged for a part of the time only, of the forgeries that can be ({PARTIAL_SHARE:g})")
     parser.add_argument("--as-is", action="store_true", help="no forgeries and no chain: the clips themselves")
     parser.add_argument("--learnt", type=Path, default=SHIPPED, metavar="DIR",
                         help="folder of generators that training.forge.learnt.train wrote (assets/generators)")
@@ -397,7 +400,7 @@ def main(argv: list[str] | None = None) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / COMMAND).write_text(_command(args) + "\n", encoding="utf-8")
     plan = Plan(args.root.resolve(), tuple(records), args.versions, args.as_is, args.learnt, args.seed,
-                args.voices, tuple(args.forge), args.piece_s, args.pieces)
+                args.voices, tuple(args.forge), args.piece_s, args.pieces, args.partial)
     summary = prepare_all(plan, args.out.resolve(), args.dataset, args.jobs, args.engine)
     for key, value in summary.items():
         print(f"{key:12} {value}")

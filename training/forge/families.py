@@ -155,11 +155,12 @@ def suits(footage: Footage) -> frozenset[str]:
 
 
 def draw_versions(footage: Footage, materials: Materials, count: int, rng: np.random.Generator,
-                  modalities: Collection[str] = tuple(SHARE)) -> list[Version]:
+                  modalities: Collection[str] = tuple(SHARE), partial: float = PARTIAL_SHARE) -> list[Version]:
     """Up to `count` forgeries of one clip, no family twice; fewer where the clip does not suit more of them.
 
     A modality is drawn first, of those given (SHARE), then a family of it that was not drawn yet; a forgery that finds
-    the clip unsuitable after all makes room for another one.
+    the clip unsuitable after all makes room for another one. partial: the share that is forged for PARTIAL_S only, of
+    those that can be.
     """
     offers = suits(footage)
     waiting = {name: f for name, f in FAMILIES.items()
@@ -171,19 +172,19 @@ def draw_versions(footage: Footage, materials: Materials, count: int, rng: np.ra
         modality = left[rng.choice(len(left), p=weights / weights.sum())]
         name = _choose(rng, [n for n, f in waiting.items() if f.modality == modality])
         try:
-            versions.append(_forge(name, waiting.pop(name), footage, materials, offers, rng))
+            versions.append(_forge(name, waiting.pop(name), footage, materials, offers, rng, partial))
         except Unsuitable as reason:
             log.debug("%s: no %s: %s", footage.clip_id, name, reason)
     return versions
 
 
 def _forge(name: str, family: Family, footage: Footage, materials: Materials, offers: frozenset[str],
-           rng: np.random.Generator) -> Version:
+           rng: np.random.Generator, partial: float) -> Version:
     forgery = family.build(materials, rng)
     if family.modality == "video" and "voice" in offers and rng.random() < TWOFOLD_SHARE:
         second = _choose(rng, [n for n, f in FAMILIES.items() if f.modality == "audio" and f.limitable and not f.asks])
         name, forgery = f"{name} + {second}", compose(forgery, FAMILIES[second].build(materials, rng))
-    if family.limitable and rng.random() < PARTIAL_SHARE:
+    if family.limitable and rng.random() < partial:
         forgery = within(forgery, *_draw_span(footage, family.needs, rng))
     forged, truth = forgery(footage, rng)
     if not truth.spans:

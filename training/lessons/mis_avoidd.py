@@ -30,6 +30,7 @@ from detectors.mis_avoidd import (
     Features,
     LossWeights,
     MISAVoiDD,
+    MISAVoiDDConfig,
     MISAVoiDDDetector,
     band_frames,
     filter_bank,
@@ -125,17 +126,18 @@ class Clip:
         return np.arange(max(int((self.sample.duration_s - spec.window_s) / STEP_S + 1e-6), 0) + 1)
 
 
-def read_clip(sample: Sample, bank: Tensor) -> Clip:
-    """What training.encode kept of a sample; bank (frequencies, filters) as detectors.mis_avoidd.filter_bank."""
+def read_clip(sample: Sample, bank: Tensor, cfg: MISAVoiDDConfig) -> Clip:
+    """What training.encode kept of a sample, and this network reads; bank (frequencies, filters) as
+    detectors.mis_avoidd.filter_bank."""
     tensors = sample.tensors()
-    face_steps, faces = np.zeros(0, int), np.zeros((0, FaceEncoder.rows * FaceEncoder.dim), np.float16)
+    face_steps, faces = np.zeros(0, int), np.zeros((0, FaceEncoder.trunks * cfg.face_values), np.float16)
     bands = np.zeros((0, bank.shape[1]), np.float16)
     speech = np.zeros((0, SpeechEncoder.dim), np.float16)
     # Rows are copied out: what is read is a view of the whole sample, lips and all.
     if sample.shows_face and "faces" in tensors:
         near = _nearest(tensors["times_s"], tensors["face_times_s"])[1]
         face_steps = np.round(tensors["face_times_s"][near] / STEP_S).astype(int)
-        faces = tensors["faces"][near].reshape(len(face_steps), faces.shape[1])
+        faces = cfg.read_faces(tensors["faces"][near])
     if sample.has_voice and "speech" in tensors:
         waveform = torch.from_numpy(tensors["waveform"].astype(np.float32) / 32767)
         bands, speech = log_bands(waveform[None], bank)[0].half().numpy(), tensors["speech"].copy()
@@ -238,7 +240,7 @@ class MISAVoiDDLesson(Lesson):
     def _clip(self, sample: Sample) -> Clip:
         name = sample.folder, sample.key
         if name not in self._clips:
-            self._clips[name] = read_clip(sample, self._bank)
+            self._clips[name] = read_clip(sample, self._bank, self.config)
         return self._clips[name]
 
     def _fit_whitening(self) -> None:

@@ -85,12 +85,14 @@ def test_a_generator_that_is_there_joins_in(talker, marks):
     assert names(draw_versions(talker, with_vocoder, 9, np.random.default_rng(0))) == ["asks", "look", "tone"]
 
 
-def test_a_share_is_forged_for_a_short_span_only(talker, marks, monkeypatch):
+@pytest.mark.parametrize("asked, least, most", [({}, 0.2, 0.5), ({"partial": 0.0}, 0, 0), ({"partial": 1.0}, 1, 1)])
+def test_a_share_is_forged_for_a_short_span_only(talker, marks, monkeypatch, asked, least, most):
     monkeypatch.setattr(families, "PARTIAL_S", (0.3, 0.8))
     spans = [v.truth.spans[0] for seed in range(60)
-             for v in draw_versions(talker, Materials(nobody), 9, np.random.default_rng(seed)) if v.family == "tone"]
+             for v in draw_versions(talker, Materials(nobody), 9, np.random.default_rng(seed), **asked)
+             if v.family == "tone"]
     short = [s for s in spans if s.end_s - s.start_s < 2.1]
-    assert 0.2 < len(short) / len(spans) < 0.5
+    assert least <= len(short) / len(spans) <= most
     assert all(0.29 <= s.end_s - s.start_s <= 0.81 and s.start_s >= 0 and s.end_s <= LENGTH_S + 0.01 for s in short)
 
 

@@ -1,0 +1,390 @@
+"""What in a clip tells manipulation where sources are new? Each kind of evidence alone, read by the simplest model.
+
+    python -m training.search SHARDS --encoded ENCODED [--head video|audio] [--only NAME ...] [--repeats 3]
+
+SHARDS holds clips as they are, ENCODED what training.encode made of them. A kind of evidence is a list of numbers per
+clip: a part of what the frozen encoders tell, or something taken from crops and sound. A logistic regression on its
+first 64 components learns from some sources and is asked about the others (repeated source-grouped cross-validation:
+neither a source nor a pair is on both sides); a clip's score is the mean over the repeats. Prints a Markdown table: AUC
+with its interval by identity; within sources and within pairs; the shortcut baseline of the same clips by the same
+folds; and what share of the genuine clips of the worst source lies among the highest 5 % of all genuine ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torchaudio
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from tqdm import tqdm
+
+from detectors.encoders import FACE_PX, REGIONS, FaceTrunk, region_shares
+from media import AUDIO_HZ, GRID_HZ
+from training.crossval import Scored, figures_of, label_of
+from training.datasets.splits import source_folds
+from training.evaluate import score_by_facts
+from training.metrics import stratified_auc
+from training.pretrained import published_face_encoder
+from training.sampling import Sample, read_samples
+from training.shards import read_index, unpack_pictures
+
+FOLDS = 5
+COMPONENTS = 64  # that the regression reads, at most
+MOMENTS = 8  # of a clip of which crops are looked at
+RESIDUALS = {  # high-pass filters of steganalysis (Fridrich & Kodovsky, 2012), without their scale
+    "second order": np.array([[0, 0, 0], [1, -2, 1], [0, 0, 0]], np.float32),
+    "3 x 3": np.array([[-1, 2, -1], [2, -4, 2], [-1, 2, -1]], np.float32),
+}
+RINGS = 16  # of spatial frequency
+MOTION_HZ = (0.0, 1.0, 3.0, 6.0, 12.5)
+OFFSETS = 6  # frames by which the mouth may be before or after the sound
+MELS = 64
+CEPSTRA = 40
+LOW_PASS_HZ = 4_000
+STAGES = {"shallow maps": slice(0, 4), "middle maps": slice(4, 6), "deep maps": slice(6, 8)}  # of FaceTrunk.widths
+
+
+@dataclass(frozen=True)
+class Material:
+    """One clip, read once for all kinds of evidence."""
+
+    sample: Sample
+    prepared: dict[str, np.ndarray]  # tensors as training.shards lists them
+    encoded: dict[str, np.ndarray]  # as training.encode does
+
+    @property
+    def regions(self) -> np.ndarray:
+        """What the published trunk tells: [moments, regions, C]."""
+        return self.encoded["faces"][:, :len(REGIONS)].astype(np.float32)
+
+    def crops(self, name: str = "faces") -> np.ndarray:
+        """[2 MOMENTS, side, side, 3] uint8, or less of a short clip: pairs of neighbours, evenly spread."""
+        count = len(self.prepared["times_s"])
+        firsts = np.unique(np.linspace(0, max(count - 2, 0), MOMENTS).astype(int))
+        rows = np.minimum(np.stack([firsts, firsts + 1], axis=1).ravel(), count - 1)
+        return unpack_pictures(self.prepared, name, rows)
+
+    @property
+    def waveform(self) -> np.ndarray:
+        return self.prepared["waveform"].astype(np.float32) / 32767
+
+    @cached_property
+    def mouth_motion(self) -> np.ndarray:
+        """[n - 1] logarithm of the lips' mean change between pictures in a row."""
+        lips = _grey(unpack_pictures(self.prepared, "lips", range(len(self.prepared["times_s"]))))
+        small = np.stack([cv2.resize(picture, (24, 24), interpolation=cv2.INTER_AREA) for picture in lips])
+        return np.log(np.abs(np.diff(small, axis=0)).mean(axis=(1, 2)) + 0.1)
+
+
+Evidence = Callable[[Material], np.ndarray]  # -> [D]
+
+
+# ---- of the picture -------------------------------------------------------------------------------------------------
+
+
+def regions(material: Material, only: Sequence[str] = REGIONS, depths: slice = slice(None)) -> np.ndarray:
+    """Mean over all moments of what the face encoder tells of these regions, from maps of these depths."""
+    edges = np.cumsum([0, *FaceTrunk.widths])
+    first, *_, last = edges[slice(depths.start or 0, (depths.stop or len(FaceTrunk.widths)) + 1)]
+    return material.regions[:, [REGIONS.index(name) for name in only], first:last].mean(axis=0).ravel()
+
+
+def some_moments(material: Material, count: int) -> np.ndarray:
+    """As regions, from so many moments, evenly spread."""
+    told = material.regions
+    rows = np.linspace(0, len(told) - 1, 2 * count + 1).round().astype(int)[1::2]
+    return told[rows].mean(axis=0).ravel()
+
+
+def spread(material: Material) -> np.ndarray:
+    """How far moments are from each other, for each number that the encoder tells."""
+    return np.log(material.regions.std(axis=0) + 1e-3).ravel()
+
+
+def change(material: Material) -> np.ndarray:
+    """The same of neighbouring moments, 0.32 s apart."""
+    told = material.regions
+    return np.log(np.abs(np.diff(told, axis=0, append=told[-1:])).mean(axis=0) + 1e-3).ravel()
+
+
+@lru_cache(maxsize=1)
+def _trunk() -> FaceTrunk:
+    return published_face_encoder().published
+
+
+@torch.inference_mode()
+def at_size(material: Material, side_px: int) -> np.ndarray:
+    """As regions, from every second of MOMENTS crops, made so small, and large again."""
+    faces = [cv2.resize(cv2.resize(crop, (side_px, side_px), interpolation=cv2.INTER_AREA), (FACE_PX, FACE_PX),
+                        interpolation=cv2.INTER_CUBIC) for crop in material.crops()[::4]]
+    told = _trunk()(torch.from_numpy(np.stack(faces)).permute(0, 3, 1, 2).float() / 255)
+    return told.mean(dim=0).flatten().numpy()
+
+
+@lru_cache
+def _shares(side: int) -> np.ndarray:
+    return region_shares(side).numpy()
+
+
+def _by_region(pictures: np.ndarray) -> np.ndarray:
+    """[n, side, side] -> [n, R, 3]: of each region the logarithm of root mean square, fourth moment and mean."""
+    shares = _shares(pictures.shape[-1])
+    weights = (shares / shares.sum(axis=(1, 2), keepdims=True)).reshape(len(shares), -1).T  # px R
+    flat = pictures.reshape(len(pictures), -1).astype(np.float64)
+    moments = [np.sqrt(flat**2 @ weights), (flat**4 @ weights) ** 0.25, np.abs(flat) @ weights]
+    return np.log(np.stack(moments, axis=-1) + 1e-2)
+
+
+def _grey(crops: np.ndarray) -> np.ndarray:
+    return np.stack([cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY) for crop in crops]).astype(np.float32)
+
+
+def noise_residual(material: Material) -> np.ndarray:
+    """How strong and how peaked the crop's fine noise is, by region."""
+    grey = _grey(material.crops())
+    return np.concatenate([_by_region(np.stack([cv2.filter2D(g, -1, kernel) for g in grey])).mean(axis=0).ravel()
+                           for kernel in RESIDUALS.values()])
+
+
+def frequencies(material: Material) -> np.ndarray:
+    """Power by ring of spatial frequency, of the face and of the lips."""
+    told = []
+    for name in ("faces", "lips"):
+        grey = _grey(material.crops(name))
+        side = grey.shape[-1]
+        window = np.hanning(side)[:, None] * np.hanning(side)
+        power = np.abs(np.fft.rfft2((grey - grey.mean(axis=(1, 2), keepdims=True)) * window)) ** 2
+        radius = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side))
+        ring = np.minimum((radius / 0.5 * RINGS).astype(int), RINGS)  # the corners make one more
+        total, places = np.bincount(ring.ravel(), power.mean(axis=0).ravel()), np.bincount(ring.ravel())
+        told.append(np.log(total / np.maximum(places, 1) + 1e-3))
+    return np.concatenate(told)
+
+
+def frame_differences(material: Material) -> np.ndarray:
+    """What changes between two pictures in a row, 0.04 s apart, and how fine it is, by region."""
+    grey = _grey(material.crops())
+    differences = grey[1::2] - grey[::2]
+    fine = np.stack([cv2.filter2D(d, -1, RESIDUALS["3 x 3"]) for d in differences])
+    return np.concatenate([_by_region(differences).mean(axis=0).ravel(), _by_region(fine).mean(axis=0).ravel()])
+
+
+def mouth_rhythm(material: Material) -> np.ndarray:
+    """How much the mouth moves, and in which rhythm."""
+    motion = material.mouth_motion
+    power = np.abs(np.fft.rfft((motion - motion.mean()) * np.hanning(len(motion)))) ** 2
+    hz = np.fft.rfftfreq(len(motion), 1 / GRID_HZ)
+    bands = [power[(hz >= low) & (hz < high)].sum() for low, high in zip(MOTION_HZ, MOTION_HZ[1:])]
+    return np.array([motion.mean(), motion.std(), *np.log(np.array(bands) / len(motion) ** 2 + 1e-9)])
+
+
+def mouth_and_sound(material: Material) -> np.ndarray:
+    """Correlation of the mouth's motion with the sound's loudness, at each offset; nothing (0) of silent clips."""
+    told = np.zeros(2 * OFFSETS + 1)
+    if "waveform" not in material.prepared:
+        return told
+    hop = round(AUDIO_HZ / GRID_HZ)
+    sound = material.waveform[:len(material.waveform) // hop * hop].reshape(-1, hop)
+    loudness = np.log((sound**2).mean(axis=1) + 1e-6)
+    steps = np.round(material.prepared["times_s"][1:] * GRID_HZ).astype(int)
+    for row, offset in enumerate(range(-OFFSETS, OFFSETS + 1)):
+        heard = (steps + offset >= 0) & (steps + offset < len(loudness))
+        pair = material.mouth_motion[heard], loudness[steps[heard] + offset]
+        if heard.sum() > GRID_HZ and all(side.std() > 1e-3 for side in pair):
+            told[row] = np.corrcoef(*pair)[0, 1]
+    return told
+
+
+# ---- of the sound ---------------------------------------------------------------------------------------------------
+
+
+def _mean_and_spread(rows: np.ndarray) -> np.ndarray:
+    """[T, D] -> [2 D]"""
+    return np.concatenate([rows.mean(axis=0), rows.std(axis=0)])
+
+
+def speech_rows(material: Material) -> np.ndarray:
+    """What the speech encoder (DistillMOS, sixth layer) tells."""
+    return _mean_and_spread(material.encoded["speech"].astype(np.float32))
+
+
+@lru_cache
+def _spectral(kind: str) -> torch.nn.Module:
+    plan = {"n_fft": 512, "hop_length": 160}
+    if kind == "mel":
+        return torchaudio.transforms.MelSpectrogram(AUDIO_HZ, n_mels=MELS, **plan)
+    return torchaudio.transforms.LFCC(AUDIO_HZ, n_filter=2 * CEPSTRA, n_lfcc=CEPSTRA, log_lf=True, speckwargs=plan)
+
+
+def spectrum(material: Material, kind: str, low_passed: bool = False) -> np.ndarray:
+    """kind: "mel" or "linear" cepstra. low_passed: with nothing above LOW_PASS_HZ."""
+    wave = torch.from_numpy(material.waveform)
+    if low_passed:
+        wave = torchaudio.functional.resample(wave, AUDIO_HZ, 2 * LOW_PASS_HZ)
+        wave = torchaudio.functional.resample(wave, 2 * LOW_PASS_HZ, AUDIO_HZ)
+    told = _spectral(kind)(wave[None])[0].T.numpy()
+    return _mean_and_spread(np.log(told + 1e-6) if kind == "mel" else told)
+
+
+def joined(*parts: Evidence) -> Evidence:
+    return lambda material: np.concatenate([part(material) for part in parts])
+
+
+EVIDENCE: dict[str, dict[str, Evidence]] = {
+    "video": {
+        "face, all regions and depths": regions,
+        **{f"{name} alone": partial(regions, only=(name,)) for name in REGIONS},
+        "without the border": partial(regions, only=[name for name in REGIONS if name != "border"]),
+        **{name: partial(regions, depths=depths) for name, depths in STAGES.items()},
+        "one moment": partial(some_moments, count=1),
+        "two moments": partial(some_moments, count=2),
+        "four moments": partial(some_moments, count=4),
+        "spread over moments": spread,
+        "change between moments": change,
+        **{f"crops of {side} px": partial(at_size, side_px=side) for side in (160, 80, 40)},
+        "noise residual": noise_residual,
+        "frequencies": frequencies,
+        "frame differences": frame_differences,
+        "mouth's rhythm": mouth_rhythm,
+        "mouth and sound": mouth_and_sound,
+        "face, residual and differences": joined(regions, noise_residual, frame_differences),
+        "face and change": joined(regions, change),
+    },
+    "audio": {
+        "speech encoder": speech_rows,
+        "log-mel": partial(spectrum, kind="mel"),
+        "LFCC": partial(spectrum, kind="linear"),
+        "log-mel, low-passed": partial(spectrum, kind="mel", low_passed=True),
+        "LFCC, low-passed": partial(spectrum, kind="linear", low_passed=True),
+        "speech encoder and LFCC": joined(speech_rows, partial(spectrum, kind="linear")),
+    },
+}
+
+
+# ---- what they are worth --------------------------------------------------------------------------------------------
+
+
+def read_evidence(samples: Sequence[Sample], encoded: Mapping[str, Sample],
+                  kinds: Mapping[str, Evidence]) -> dict[str, np.ndarray]:
+    """Name -> [samples, D]. encoded: by key."""
+    rows: dict[str, list[np.ndarray]] = {name: [] for name in kinds}
+    for sample in tqdm(samples, unit="clip", disable=None):
+        material = Material(sample, sample.tensors(), encoded[sample.key].tensors())
+        for name, evidence in kinds.items():
+            rows[name].append(evidence(material))
+    return {name: np.stack(told) for name, told in rows.items()}
+
+
+def model_for(width: int, clips: int) -> object:
+    """Unfitted, in scikit-learn's manner."""
+    return make_pipeline(StandardScaler(), PCA(min(COMPONENTS, width, clips), whiten=True, random_state=0),
+                         LogisticRegression(C=0.05, max_iter=2000, class_weight="balanced"))
+
+
+def source_weights(samples: Sequence[Sample]) -> np.ndarray:
+    """[n] so that each source counts as much as any other, and 1 on average."""
+    names, member, size = np.unique([s.source for s in samples], return_inverse=True, return_counts=True)
+    weight = 1 / size[member]
+    return weight / weight.mean()
+
+
+def score_by_folds(x: np.ndarray, fake: np.ndarray, folds: Iterable[tuple[np.ndarray, np.ndarray]],
+                   weights: np.ndarray | None = None) -> np.ndarray:
+    """Log-odds [n], the mean over all folds that hold a clip out. x [n, D]; folds: (rows to learn from, held out)."""
+    total, count = np.zeros(len(x)), np.zeros(len(x))
+    for learnt, held in folds:
+        given = {} if weights is None else {"logisticregression__sample_weight": weights[learnt]}
+        model = model_for(x.shape[1], len(learnt)).fit(x[learnt], fake[learnt], **given)
+        total[held] += model.decision_function(x[held])
+        count[held] += 1
+    return total / count
+
+
+def shortcuts_by_folds(facts: Sequence[dict], fake: np.ndarray,
+                       folds: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Model of training.shortcuts -> score [n], as score_by_folds."""
+    total: dict[str, np.ndarray] = {}
+    for learnt, held in folds:
+        told = score_by_facts([facts[row] for row in learnt], fake[learnt], [facts[row] for row in held])
+        for name, score in told.items():
+            total.setdefault(name, np.zeros(len(fake)))[held] += score
+    return total
+
+
+def search(samples: Sequence[Sample], encoded: Mapping[str, Sample], head: str, only: Sequence[str] | None = None,
+           repeats: int = 3) -> dict[str, dict]:
+    """Name of the evidence -> crossval.figures_of, with "pairs": the AUC within pairs. samples: as they are.
+
+    Raises: ValueError for evidence that there is not, or where one class is missing.
+    """
+    kinds = EVIDENCE[head]
+    if unknown := set(only or ()) - kinds.keys():
+        raise ValueError(f"no evidence is called {', '.join(sorted(unknown))}; there are {', '.join(kinds)}")
+    kinds = {name: kinds[name] for name in only or kinds}
+    used = [s for s in samples if s.key in encoded and (s.has_picture if head == "video" else s.has_sound)]
+    fake = np.array([label_of(s, head) for s in used])
+    if len(set(fake)) < 2:
+        raise ValueError("search needs genuine and fake clips")
+    row_of = {s: row for row, s in enumerate(used)}
+    folds = [tuple(np.array([row_of[s] for s in side]) for side in fold) for fold in source_folds(used, FOLDS, repeats)]
+    lines = {(folder, line["key"]): line["facts"] for folder in {s.folder for s in used}
+             for line in read_index(folder) if "skipped" not in line}
+    guesses = shortcuts_by_folds([lines[s.folder, s.key] for s in used], fake, folds)
+    shortcut = max(guesses.values(), key=lambda guess: stratified_auc(guess, fake, np.zeros(len(fake))))
+    found = {}
+    told = read_evidence(used, encoded, kinds)
+    first = next(iter(told))
+    scores = {name: score_by_folds(x, fake, folds) for name, x in told.items()}
+    scores[f"{first}; each source alike"] = score_by_folds(told[first], fake, folds, source_weights(used))
+    for name, score in scores.items():
+        rows = [Scored(s, head, label, value, guess) for s, label, value, guess in zip(used, fake, score, shortcut)]
+        found[name] = {**figures_of(rows, "published"),
+                       "pairs": stratified_auc(score, fake, [s.pair or s.key for s in used])}
+    return found
+
+
+def as_table(found: Mapping[str, dict]) -> str:
+    one = next(iter(found.values()))
+    rows = [("evidence", "AUC", "within source", "within pair", "worst source's alarms"), ("---",) * 5,
+            *((name, "{:.2f} [{:.2f}–{:.2f}]".format(f["auc"], *f["interval"] or (np.nan,) * 2), _two(f["within"]),
+               _two(f["pairs"]), "–" if f["alarms"] is None else f"{f['alarms']:.0%}") for name, f in found.items()),
+            ("shortcuts", _two(one["shortcut"]), _two(one["shortcut_within"]), "", "")]
+    return f"{one['clips']} clips\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _two(value: float | None) -> str:
+    return "–" if value is None or np.isnan(value) else f"{value:.2f}"
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m training.search", description=__doc__.splitlines()[0])
+    parser.add_argument("shards", type=Path, help="of training.prepare --as-is")
+    parser.add_argument("--encoded", type=Path, required=True, help="what training.encode made of them")
+    parser.add_argument("--head", choices=list(EVIDENCE), default="video", help="whose truth is asked about (video)")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="of the kinds of evidence")
+    parser.add_argument("--split", default="train", help="whose clips (train)")
+    parser.add_argument("--repeats", type=int, default=3, help="of the cross-validation (3)")
+    args = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    try:
+        samples = [s for s in read_samples(args.shards) if s.split == args.split]
+        encoded = {s.key: s for s in read_samples(args.encoded)}
+        print(as_table(search(samples, encoded, args.head, args.only, args.repeats)))
+    except (FileNotFoundError, ValueError) as error:
+        parser.error(str(error))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
