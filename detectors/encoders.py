@@ -1,12 +1,13 @@
 """Two frozen encoders that small data sets build on: what a face and a voice look like to networks that saw far more.
 
-    faces (n, 3, 160, 160) ─ EfficientNet-Lite0 ─ maps at 8 depths ─ mean over 5 regions of the crop ─► (n, 5, 816)
+    faces (n, 3, 160, 160) ─ EfficientNet-Lite0 ─ maps at 5 depths ─ mean over 5 regions of the crop ─► (n, 5, 192)
 
     waveform (n, samples) ─ spectrogram, magnitudes to the power .3 ─ 6 convolutions ─ 6 layers ─► (n, 50 a second, 200)
 
-FaceEncoder is EfficientNet-Lite0 as timm builds it, trained on ImageNet, without its last convolution and classifier:
-those tell a clock from a dog. What tells a forged mouth is in the maps before, shallow and deep, so all of them are
-read. A mean over the whole crop would drown the mouth in the cheeks; the crops are aligned, so fixed regions do.
+FaceEncoder is EfficientNet-Lite0 as timm builds it, trained on ImageNet, up to its fourth stage: the later ones tell a
+clock from a dog, and of faces they tell whose they are and which site they come from; what tells a forged mouth is in
+the maps before (training.search, docs/experiments.md). A mean over the whole crop would drown the mouth in the cheeks;
+the crops are aligned, so fixed regions do.
 
 SpeechEncoder is DistillMOS (Stahl and Gamper, "Distillation and Pruning for Scalable Self-Supervised
 Representation-Based Speech Quality Assessment", arXiv 2502.05356) up to its sixth of seven transformer layers. It was
@@ -20,7 +21,7 @@ precision.
 While a clip is analysed, what they told of a face or of a piece of sound is remembered (detectors.recall), so that
 windows that overlap and detectors that read the same encoder share the work.
 
-COST, a multiplication and an addition being two operations: 0.38 GFLOP a face, 14.9 GFLOP per 3.84 s of sound, of
+COST, a multiplication and an addition being two operations: 0.16 GFLOP a face, 14.9 GFLOP per 3.84 s of sound, of
 which the convolutions are 13.9.
 """
 
@@ -43,6 +44,10 @@ from media import AUDIO_HZ
 from media.crops import TEMPLATE
 
 REGIONS = ("eyes", "nose", "mouth", "skin", "border")
+INNER = REGIONS[:4]  # the border shows no forged face, but the site's own
+WIDTHS = (32, 16, 24, 40, 80, 112, 192, 320)  # of Lite0's maps: the stem's and those of its seven stages
+STAGES = 4  # that are run; later ones know things, not textures
+ALL_DEPTHS, TEXTURES = (0, STAGES + 1), (2, STAGES + 1)  # first and last + 1 of WIDTHS that are read
 STEP_S = 0.32  # detectors that read both encoders take one face and 16 rows of speech per step
 FACE_PX = 160
 AT_ONCE = 16  # faces: more take more memory and hardly less time
@@ -107,32 +112,40 @@ def _ellipse(side: int, centre: Sequence[float], half_axes: tuple[float, float])
     return torch.sigmoid((1 - torch.hypot(x, y)) / _EDGE * 2)
 
 
-class FaceTrunk(_Frozen):
-    """EfficientNet-Lite0's maps at all depths, each averaged over the regions of an aligned crop."""
+class FaceEncoder(_Frozen):
+    """EfficientNet-Lite0's maps after the stem and each stage, averaged over the regions of an aligned crop."""
 
     FOLLOWS = (*_Frozen.FOLLOWS, "_folded")
-    widths = (32, 16, 24, 40, 80, 112, 192, 320)  # the stem's map and those of the seven stages
-    dim = sum(widths)
+    rows, dim = len(REGIONS), sum(WIDTHS[:STAGES + 1])
 
-    def __init__(self, face_px: int = FACE_PX) -> None:
+    def __init__(self, face_px: int = FACE_PX, stages: int = STAGES) -> None:
         """face_px: side of the crops. The weights are random until load_state_dict; they fit any side."""
         super().__init__()
         lite0 = timm.create_model("tf_efficientnet_lite0")
-        self.conv_stem, self.bn1, self.blocks = lite0.conv_stem, lite0.bn1, lite0.blocks
-        self.face_px = face_px
+        self.conv_stem, self.bn1, self.blocks = lite0.conv_stem, lite0.bn1, lite0.blocks[:stages]
+        self.face_px, self.dim = face_px, sum(WIDTHS[:stages + 1])
         shares = region_shares(face_px)
         for side in {math.ceil(face_px / stride) for stride in (2, 4, 8, 16, 32)}:
             weights = F.adaptive_avg_pool2d(shares, side).flatten(1)  # R side²
             self.register_buffer(f"weights_{side}", weights / weights.sum(1, keepdim=True), persistent=False)
         self.freeze()
 
+    @property
+    def camera_layer(self) -> nn.Module:
+        """For Grad-CAM: the last stage, maps of 10 by 10 for faces of 160 px."""
+        return self.blocks[-1]
+
     def forward(self, faces: Tensor) -> Tensor:
-        """faces (n, 3, face_px, face_px) RGB in [0, 1] -> (n, len(REGIONS), dim).
+        """faces (n, 3, face_px, face_px) RGB in [0, 1] -> (n, rows, dim).
 
         Raises: ValueError for faces of another size.
         """
         if faces.shape[1:] != (3, self.face_px, self.face_px):
             raise ValueError(f"faces must be (n, 3, {self.face_px}, {self.face_px}), not {tuple(faces.shape)}")
+        return recall(self, faces, lambda new: torch.cat([self._look(some) for some in new.split(AT_ONCE)]))
+
+    def _look(self, faces: Tensor) -> Tensor:
+        """As forward."""
         pixels = (2 * faces - 1).contiguous(memory_format=torch.channels_last)  # a third faster on a CPU
         as_loaded = nn.Sequential(self.conv_stem, self.bn1), self.blocks
         stem, stages = as_loaded if torch.is_grad_enabled() else self._folded
@@ -162,54 +175,14 @@ class FaceTrunk(_Frozen):
         return weights @ maps.permute(0, 2, 3, 1).flatten(1, 2)  # channels are last in memory: nothing is copied
 
 
-ALL_DEPTHS = (0, len(FaceTrunk.widths))
-
-
 def part_of(told: Tensor, regions: Sequence[str] = REGIONS, depths: tuple[int, int] = ALL_DEPTHS) -> Tensor:
-    """Of what trunks tell, (..., trunks · len(REGIONS), FaceTrunk.dim), some regions and maps: (..., trunks, values).
+    """Some regions and maps of what FaceEncoder tells, (..., rows, dim) -> (..., values). Works on arrays, too.
 
-    depths: first and last + 1 of FaceTrunk.widths. Works on arrays, too.
+    depths: the first and the last + 1 of WIDTHS.
     """
-    first, last = (sum(FaceTrunk.widths[:depth]) for depth in depths)
-    rows = [REGIONS.index(name) for name in regions]
-    trunks = told.shape[-2] // len(REGIONS)
-    some = told.reshape(*told.shape[:-2], trunks, len(REGIONS), FaceTrunk.dim)[..., rows, first:last]
-    return some.reshape(*some.shape[:-2], -1)
-
-
-class FaceEncoder(_Frozen):
-    """Two trunks side by side: one as it was published, one tuned on forged faces (training/lessons/face_encoder.py).
-
-    The first was the better on web sites like those it was compared on, the second on others: docs/experiments.md.
-    """
-
-    trunks = 2
-    rows = trunks * len(REGIONS)
-    dim = FaceTrunk.dim
-
-    def __init__(self, face_px: int = FACE_PX) -> None:
-        """As FaceTrunk."""
-        super().__init__()
-        self.face_px = face_px
-        self.published, self.tuned = FaceTrunk(face_px), FaceTrunk(face_px)
-        self.freeze()
-
-    @property
-    def camera_layer(self) -> nn.Module:
-        """For Grad-CAM: the tuned trunk's fifth stage, maps of 10 by 10 for faces of 160 px. Later ones hardly tell
-        places apart."""
-        return self.tuned.blocks[4]
-
-    def forward(self, faces: Tensor) -> Tensor:
-        """faces as FaceTrunk takes them -> (n, rows, dim), the rows of the published trunk first.
-
-        Raises: ValueError for faces of another size.
-        """
-        return recall(self, faces, self._look)
-
-    def _look(self, faces: Tensor) -> Tensor:
-        """As forward."""
-        return torch.cat([torch.cat([self.published(some), self.tuned(some)], dim=1) for some in faces.split(AT_ONCE)])
+    first, last = (sum(WIDTHS[:depth]) for depth in depths)
+    some = told[..., [REGIONS.index(name) for name in regions], first:last]
+    return some.reshape(*some.shape[:-2], some.shape[-2] * some.shape[-1])
 
 
 # ------------------------------------------------------------------------------------------- speech

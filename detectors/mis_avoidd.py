@@ -28,16 +28,17 @@ Departures of both configurations:
   or "all". The similarity loss needs no such choice: it compares the moments of a batch, not the codes of a clip.
 
 Departures of `SHIPPED`, which has some thousand training clips and two processor cores:
-- Faces go through two frozen EfficientNet-Lite0s (detectors.encoders), averaged over regions of the face at all
-  depths, and the deviation over time stands beside the mean.
-- Sound goes through a frozen speech encoder, mean and deviation over the loud part, AND through a small network that
-  is trained here. On development material the frozen encoder held up best between clips of one page, where only the
-  voice differs; cepstra hold what it was never asked to keep, and were the better of the two under codecs.
+- Faces go through the first stages of a frozen EfficientNet-Lite0 (detectors.encoders), averaged over the inner regions
+  of the face and over the frames. Deeper maps and the border around the face told sources apart, not fakes.
+- Of the sound is read how much it changes (detectors.restless), in the rows of a frozen speech encoder and in cepstra,
+  AND what a small network makes of the cepstra that is trained here. Means over the window told sources apart.
+- The heads for video and audio read the features themselves beside the specific codes: the codes alone learn too slowly
+  from so few clips.
 - Cepstra are linear in frequency (LFCC), not mel: mel filters merge the upper half of the band, where vocoders
   leave their traces. In the same comparison they were at least as good, over all clips and within a page.
 - Everything is narrow (d = 32), and of the frozen features only the first principal components over the training
-  clips are read, 32 of 8,160 for faces from each network and 64 of 400 for speech, each scaled to the same spread: with
-  all of them the network learns its few sources by heart.
+  clips are read, 64 of 576 for faces and 96 of 320 for sound, each scaled to the same spread: with all of them the
+  network learns its few sources by heart.
 - A clip shorter than the window is not stretched. Frames without a face and sound after the end take no part.
 
 MISSING MODALITY. A batch has sound, faces, lips, or some of them. What is missing has no tokens, so the attention
@@ -65,7 +66,7 @@ import torchaudio.functional as AF
 from torch import Tensor, nn
 
 from detectors.contract import Inputs, InputSpec, Windows, WindowScores
-from detectors.encoders import ALL_DEPTHS, REGIONS, FaceEncoder, FaceTrunk, SpeechEncoder, part_of
+from detectors.encoders import ALL_DEPTHS, INNER, REGIONS, TEXTURES, FaceEncoder, SpeechEncoder, part_of
 from detectors.restless import (
     AUDIO_HZ,
     FRAME_SAMPLES,
@@ -115,6 +116,7 @@ class MISAVoiDDConfig:
     attention_dropout: float = 0.1  # [MISA]
     classifier_dropout: float = 0.5  # [MISA]
     restless: bool = False  # of sound, how much it changes is read, not what it is like: see detectors.restless
+    direct: bool = False  # the heads of video and audio read the features themselves, too
     face_components: int = 0  # principal components that are kept of what each network tells of faces; 0: all of it
     speech_components: int = 0
     feature_dropout: float = 0.0  # share of the frozen features, or of their components, that is dropped in training
@@ -131,17 +133,10 @@ class MISAVoiDDConfig:
         if self.dim % self.attention_heads:
             raise ValueError(f"dim must be a multiple of attention_heads, {self.attention_heads}, not {self.dim}")
 
-    @property
-    def face_values(self) -> int:
-        """How many numbers a frame's face is, of each trunk."""
-        first, last = self.face_depths
-        return XceptionFrames.dim if self.face_encoder == "xception" else (
-            len(self.face_regions) * sum(FaceTrunk.widths[first:last]))
-
     def read_faces(self, told: Tensor) -> Tensor:
-        """Of what the face encoder tells, (n, rows, dim), what is read: (n, trunks · face_values). Arrays, too."""
-        if self.face_encoder == "regions" and self.face_values < told.shape[1] * told.shape[2]:
-            told = part_of(told, self.face_regions, self.face_depths)
+        """Of what the face encoder tells, (n, rows, dim), what is read: (n, values). Arrays, too."""
+        if self.face_encoder == "regions":
+            return part_of(told, self.face_regions, self.face_depths)
         return told.reshape(len(told), -1)
 
     @property
@@ -155,9 +150,10 @@ class MISAVoiDDConfig:
 
 PAPER = MISAVoiDDConfig()
 SHIPPED = replace(
-    PAPER, face_encoder="regions", speech_encoder=True, deviations=True, masked=True, frames=SHIPPED_SPEC.frames,
-    face_px=SHIPPED_SPEC.face_px, samples=SHIPPED_SPEC.samples, filter_scale="linear", sound_widths=(32, 32, 32),
-    dim=32, attention_width=64, face_components=32, speech_components=64, feature_dropout=0.2,
+    PAPER, face_encoder="regions", face_regions=INNER, face_depths=TEXTURES, speech_encoder=True, restless=True,
+    direct=True, masked=True, frames=SHIPPED_SPEC.frames, face_px=SHIPPED_SPEC.face_px, samples=SHIPPED_SPEC.samples,
+    filter_scale="linear", sound_widths=(32, 32, 32), dim=32, attention_width=64, face_components=64,
+    speech_components=96, feature_dropout=0.2,
 )
 
 
@@ -207,7 +203,7 @@ def at_half_rate(mask: Tensor, steps: int) -> Tensor:
 class XceptionFrames(nn.Module):
     """Xception up to its global mean [paper]; weights still random. Faces (n, 3, H, W) in [0, 1] -> (n, 1, 2048)."""
 
-    dim, rows, trunks = 2048, 1, 1
+    dim, rows = 2048, 1
 
     def __init__(self):
         super().__init__()
@@ -281,8 +277,8 @@ class LipNet(nn.Module):
 class MISAVoiDD(nn.Module):
     """The network: `encode`, the encoders that SHIPPED takes as they are; and `tell`, all that is trained there.
 
-    face_encoder: (n, 3, face_px, face_px) -> (n, rows, dim), of so many trunks one after another. speech_encoder:
-    (n, samples), lengths (n,) or None -> (n, S, dim), of each sound as if it were that long; it may be None.
+    face_encoder: (n, 3, face_px, face_px) -> (n, rows, dim). speech_encoder: (n, samples), lengths (n,) or None ->
+    (n, S, dim), of each sound as if it were that long; it may be None.
     """
 
     def __init__(self, cfg: MISAVoiDDConfig, face_encoder: nn.Module, speech_encoder: nn.Module | None = None):
@@ -291,8 +287,8 @@ class MISAVoiDD(nn.Module):
         self.face_encoder, self.speech_encoder = face_encoder, speech_encoder
         self.register_buffer("bank", filter_bank(cfg.filter_scale, cfg.filters), persistent=False)
 
-        self.whiten_faces = Whiten(face_encoder.trunks * cfg.face_values * (2 if cfg.deviations else 1),
-                                   cfg.face_components, face_encoder.trunks)
+        values = cfg.read_faces(torch.empty(1, face_encoder.rows, face_encoder.dim)).shape[1]
+        self.whiten_faces = Whiten(values * (2 if cfg.deviations else 1), cfg.face_components)
         self.whiten_speech = None
         if speech_encoder is not None:
             values = restless_values(speech_encoder.dim, cfg.cepstra) if cfg.restless else 2 * speech_encoder.dim
@@ -323,6 +319,8 @@ class MISAVoiDD(nn.Module):
         self.heads = nn.ModuleDict({
             m: nn.Sequential(nn.LayerNorm(cfg.dim), nn.Linear(cfg.dim, 1)) for m in cfg.modalities
         })
+        self.direct = nn.ModuleDict({m: nn.Linear(widths[m], 1, bias=False) for m in cfg.modalities} if cfg.direct
+                                    else {})
 
     def forward(self, faces: Tensor | None, audio: Tensor | None, lips: Tensor | None = None,
                 face_seen: Tensor | None = None, lips_seen: Tensor | None = None,
@@ -360,8 +358,7 @@ class MISAVoiDD(nn.Module):
         """"faces" and "speech", those that are there: statistics over time (n, D), before they are whitened."""
         found = {}
         if features.faces is not None:
-            parts = features.faces.float().chunk(self.face_encoder.trunks, dim=-1)
-            found["faces"] = torch.cat([statistics(part, features.face_seen, self.cfg.deviations) for part in parts], 1)
+            found["faces"] = statistics(features.faces.float(), features.face_seen, self.cfg.deviations)
         if features.speech is not None and self.whiten_speech is not None:
             found["speech"] = self._heard(features.speech.float(), features.bands.float(), features.bands_seen)
         return found
@@ -385,7 +382,8 @@ class MISAVoiDD(nn.Module):
 
         Raises ValueError when all modalities are missing.
         """
-        projected = {m: self.project[m](x) for m, x in self._vectors(features).items()}
+        vectors = self._vectors(features)
+        projected = {m: self.project[m](x) for m, x in vectors.items()}
         if not projected:
             raise ValueError("faces, lips and audio are all missing; at least one is needed")
         codes = {
@@ -394,7 +392,8 @@ class MISAVoiDD(nn.Module):
         }
         two_class = self.classifier(self._fuse(codes).flatten(1))
         read = codes["specific"] or codes["invariant"]
-        told = {m: head(read[m])[:, 0] for m, head in self.heads.items() if m in read}
+        told = {m: (head(read[m]) + self.direct[m](vectors[m]) if self.direct else head(read[m]))[:, 0]
+                for m, head in self.heads.items() if m in read}
         picture = [told[m] for m in ("video", "lips") if m in told]
         return Output(sum(picture) if picture else None, told.get("audio"), two_class[:, FAKE] - two_class[:, REAL],
                       **codes)

@@ -18,12 +18,13 @@ tells is INFERRED:
 - Dot products are not scaled (Eq. 2). The values are sums over 100 rectified numbers; they can saturate.
 
 Departures of `SHIPPED`, which has some thousand clips to learn from instead of 78,703:
-- Features come from frozen encoders that were trained on other things: V is EfficientNet-Lite0 at all depths, averaged
-  over regions of one face per sequence; L is what the lip half of a lip-sound pair tells (detectors.sync), mean and
-  deviation over 8 crops, beside the energy of the lip picture and of its change per octave (generated mouths are
-  blurred, blended and still); A is DistillMOS' layers, the sound half of that pair and log-mel, mean and deviation.
+- Features come from frozen encoders that were trained on other things: V is the first stages of EfficientNet-Lite0,
+  averaged over the inner regions of one face per sequence; L is what the lip half of a lip-sound pair tells
+  (detectors.sync), mean and deviation over 8 crops, beside the energy of the lip picture and of its change per octave
+  (generated mouths are blurred, blended and still); A is how much DistillMOS' rows and linear cepstra change
+  (detectors.restless).
 - How well lips and sound agree stands beside the concatenation: around the sequence, and over the window.
-- Of each part's features the first 48 principal components over the training clips, of equal spread, go into a GRU of
+- Of each part's features the first 64 principal components over the training clips, of equal spread, go into a GRU of
   64 and a dense layer of 32 (224 wide, not 900).
 - The speech encoder hears a window without its padding, for it attends over all that it is given.
 - Two more heads of ours, "video" on V and L and "audio" on A, so that a segment can name its modality. "sync" is
@@ -57,7 +58,16 @@ from torch import Tensor, nn
 from torchvision.models import resnet18
 
 from detectors.contract import Inputs, InputSpec, Segment, Windows, WindowScores
-from detectors.encoders import ALL_DEPTHS, REGIONS, ROW_SAMPLES, FaceEncoder, FaceTrunk, SpeechEncoder, part_of
+from detectors.encoders import (
+    ALL_DEPTHS,
+    INNER,
+    REGIONS,
+    ROW_SAMPLES,
+    TEXTURES,
+    FaceEncoder,
+    SpeechEncoder,
+    part_of,
+)
 from detectors.proposals import soft_nms
 from detectors.recall import encode_once
 from detectors.restless import (
@@ -150,8 +160,9 @@ class MMMSBAConfig:
 
 
 PAPER = MMMSBAConfig()
-SHIPPED = replace(PAPER, faces=1, face_px=160, lips_px=48, encoder="pretrained", components=48, input_dropout=0.2,
-                  hidden=64, dense=32, agreement=True, modality_heads=True)
+SHIPPED = replace(PAPER, faces=1, face_px=160, lips_px=48, encoder="pretrained", face_regions=INNER,
+                  face_depths=TEXTURES, restless=True, components=64, input_dropout=0.2, hidden=64, dense=32,
+                  agreement=True, modality_heads=True)
 SPEC, SHIPPED_SPEC = PAPER.spec, SHIPPED.spec
 
 
@@ -274,11 +285,10 @@ class PretrainedEncoder(nn.Module):
         self.speech = SpeechEncoder() if "audio" in cfg.parts else None
         self.pair = SyncPair(cfg.sync)
         self.requires_grad_(False)
-        self.dims, self.groups = {"lips": 2 * (cfg.sync.dim + OCTAVES) + OCTAVES}, {}
+        self.dims = {"lips": 2 * (cfg.sync.dim + OCTAVES) + OCTAVES}
         if self.face is not None:
-            first, last = cfg.face_depths
-            values = len(cfg.face_regions) * sum(FaceTrunk.widths[first:last])
-            self.dims["face"], self.groups = self.face.trunks * values, {"face": self.face.trunks}
+            told = torch.empty(0, self.face.rows, self.face.dim)
+            self.dims["face"] = part_of(told, cfg.face_regions, cfg.face_depths).shape[1]
         if self.speech is not None:
             self.dims["audio"] = (restless_values(self.speech.dim, CEPSTRA) if cfg.restless
                                   else 2 * (self.speech.dim + cfg.sync.dim + cfg.sync.bands))
@@ -318,7 +328,7 @@ class PretrainedEncoder(nn.Module):
 
     def face_features(self, told: Tensor, seen: Tensor) -> dict[str, Tensor]:
         """FaceEncoder's answers (n, N·k, rows, C), seen (n, N, k) -> fields of Features: the mean of each sequence."""
-        x = part_of(told, self.cfg.face_regions, self.cfg.face_depths).flatten(2).unflatten(1, seen.shape[1:])
+        x = part_of(told, self.cfg.face_regions, self.cfg.face_depths).unflatten(1, seen.shape[1:])  # n N k values
         mean = (x * seen[..., None]).sum(2) / seen.sum(2, keepdim=True).clamp(min=1)
         return {"face": mean, "face_there": seen.any(2)}
 
@@ -373,10 +383,9 @@ class Context(nn.Module):
     together, in order for one direction and in reverse for the other, so that gaps and padding are no steps at all.
     """
 
-    def __init__(self, dim: int, cfg: MMMSBAConfig, groups: int = 1):
-        """groups: of the features, whose components are found apart; they share cfg.components."""
+    def __init__(self, dim: int, cfg: MMMSBAConfig):
         super().__init__()
-        self.whiten = Whiten(dim, cfg.components // groups, groups) if cfg.components else nn.Identity()
+        self.whiten = Whiten(dim, cfg.components) if cfg.components else nn.Identity()
         self.input_dropout = nn.Dropout(cfg.input_dropout)
         self.ahead = nn.GRU(cfg.components or dim, cfg.hidden, batch_first=True)
         self.back = nn.GRU(cfg.components or dim, cfg.hidden, batch_first=True)
@@ -423,7 +432,7 @@ class MMMSBA(nn.Module):
         super().__init__()
         self.cfg = cfg
         self.encoder = ENCODERS[cfg.encoder](cfg)
-        self.contexts = nn.ModuleDict({part: Context(self.encoder.dims[part], cfg, self.encoder.groups.get(part, 1))
+        self.contexts = nn.ModuleDict({part: Context(self.encoder.dims[part], cfg)
                                        for part in cfg.parts})
         self.pairs = tuple(combinations(cfg.parts, 2))
         gated = 2 * len(self.pairs) if cfg.attention == "bi-modal" else len(cfg.parts)

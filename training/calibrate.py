@@ -35,7 +35,6 @@ from detectors.checkpoint import CHECKPOINTS, read_card, read_checkpoint, ship_c
 from detectors.segments import clip_score
 from training.labels import MISMATCHED
 from training.log import read_log
-from training.recipe import FOLD
 from training.sampling import Sample, read_samples, split_fold
 from training.shards import read_command
 
@@ -316,7 +315,7 @@ def _commands(card: dict, refitted: bool, samples: Sequence[Sample], clips: int 
     run = f"runs/{detector}"
     runs = [run, *(f"{run}/fold-{k}" for k in range(recipe["folds"]) if fold == "all")]
     lesson = recipe.get("lesson", {})
-    encoding, encoded = _encoding(card, lesson.get("encoders"))
+    encoding, encoded = _encoding(lesson.get("encoders"))
     start = "python" if processes == 1 else f"torchrun --nproc-per-node {processes}"
     return [
         *sorted({read_command(folder) for folder in {s.folder for s in samples}} - {""}),
@@ -330,23 +329,12 @@ def _commands(card: dict, refitted: bool, samples: Sequence[Sample], clips: int 
     ]
 
 
-def _encoding(card: dict, encoders: str | None) -> tuple[list[str], str]:
+def _encoding(encoders: str | None) -> tuple[list[str], str]:
     """What came before a detector that reads encoders, kept in that folder; and what it learnt from."""
     if encoders is None:
         return [], "SHARDS"
-    pretrained = f"python -m training.pretrained --out {encoders}"
-    encoded = f"ENCODED/{FOLD}" if FOLD in encoders else "ENCODED"
-    encode = f"python -m training.encode SHARDS --out {encoded} --encoders {encoders}"
-    if "face_encoder" not in card:
-        return [pretrained, encode], encoded
-    tune = "python -m training.train training/recipes/face_encoder.yaml --samples SHARDS --fold "
-    copy = f"cp runs/face_encoder{{run}}/best.safetensors {encoders}/face_encoder.safetensors"
-    if FOLD not in encoders:
-        return [f"{tune}{card['fold']}", pretrained, copy.format(run=""), encode], encoded
-    commands = [f"{tune}all"]
-    for run, own in {"": "all", **{f"/fold-{k}": str(k) for k in range(card["recipe"]["folds"])}}.items():
-        commands += [line.replace(FOLD, own) for line in (pretrained, copy.replace("{run}", run), encode)]
-    return commands, encoded
+    return [f"python -m training.pretrained --out {encoders}",
+            f"python -m training.encode SHARDS --out ENCODED --encoders {encoders}"], "ENCODED"
 
 
 def _hours(run: Path, card: dict) -> float | None:

@@ -24,7 +24,7 @@ from detectors import MODULES, Verdict
 from detectors.checkpoint import CHECKPOINTS, read_card, read_checkpoint, ship_checkpoint
 from detectors.consensus import CONSENSUS, FITS
 from detectors.contract import MODALITIES
-from training.pretrained import DISTILL_MOS, LITE0, Source
+from training.pretrained import DISTILL_MOS, FIRST_STAGES, LITE0, Source
 
 VERDICTS = tuple(str(verdict) for verdict in Verdict)
 TOLERANCE = 0.01
@@ -74,7 +74,7 @@ WORDS = {
         "length of the clip.",
         "Good sync says nothing: faces driven by the sound are in better sync than genuine ones, so that score is "
         "evidence of mismatch alone. It needs a voice and a face.",
-        (LITE0, DISTILL_MOS),
+        (FIRST_STAGES, DISTILL_MOS),
     ),
     "joint_av": Words(
         "It tells P(fake) of the picture, of the sound, of either, and whether the sound belongs to these lips. Two "
@@ -93,15 +93,12 @@ WORDS = {
         "every width is ours. The heads for picture and sound are ours. Faces and sound come through frozen encoders "
         "instead of Xception, the cepstra are linear in frequency, and only genuine clips are pulled together.",
         "Anything in time: it compares summaries of a window, so sound that is late by half a second looks the same.",
-        (LITE0, DISTILL_MOS),
+        (FIRST_STAGES, DISTILL_MOS),
     ),
 }
 TEACHER = f"""While it trained, its picture maps also had to tell, through linear maps that are not kept, what a frozen
 {LITE0.network} ({LITE0.trained_on}; {LITE0.licence}) sees in the same faces."""
 
-TUNED = """Of the face encoder's two trunks one is as it was published; the other was tuned, before it was frozen, on
-single frames of the training clips, forged ones beside their originals ({step} steps, {held};
-training/recipes/face_encoder.yaml)."""
 
 
 def store_results(checkpoint: Path, results: dict) -> None:
@@ -150,7 +147,6 @@ def card_page(card: dict) -> str:
         _size(card["size"]),
         *(f"It holds a frozen {source.network}, trained on {source.trained_on}; {source.licence}."
           for source in words.encoders),
-        TUNED.format(step=tuned["step"], held=_held(tuned)) if (tuned := card.get("face_encoder")) else "",
         "## Departures from the paper",
         words.departures,
         "## Data",

@@ -13,9 +13,8 @@ Tensors of a sample, those that it has:
     waveform [samples] int16       as in SHARDS, like the next
     times_s [n], lips_jpeg, lips_end
 
-ENCODED/encoders.json says which encoders these are; a folder is not mixed from several. Where only the tuned trunk of
-the face encoder is a new one, --known takes the rest, which is most of the work, from what was written for the same
-shards before.
+ENCODED/encoders.json says which encoders these are; a folder is not mixed from several. Where only the face encoder is
+another one, --known takes the rest, which is most of the work, from what was written for the same shards before.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from torch import nn
 from tqdm import tqdm
 
 from detectors.checkpoint import CheckpointError
-from detectors.encoders import REGIONS, STEP_S, FaceEncoder, FaceTrunk, SpeechEncoder
+from detectors.encoders import REGIONS, STEP_S, FaceEncoder, SpeechEncoder
 from training.pretrained import MissingPackage, load_encoders, published_encoders
 from training.shards import Packed, read_index, read_tensors, unpack_pictures, write_shard
 
@@ -56,15 +55,12 @@ class MixedEncoders(Exception):
 
 def encode_sample(tensors: Tensors, face_encoder: FaceEncoder, speech_encoder: SpeechEncoder,
                   known: Tensors | None = None) -> Tensors:
-    """A prepared sample's tensors -> an encoded one's, as this module's docstring lists them. known: the same of it, by
-    encoders that differ in the tuned trunk alone."""
+    """A prepared sample's tensors -> an encoded one's, as this module's docstring lists them. known: the same of it,
+    with another face encoder."""
     encoded = {name: tensors[name] for name in KEPT if name in tensors}
     if "times_s" in tensors:
         times_s, rows = nearest_crops(tensors["times_s"])
-        tuned = _encode_faces(tensors, rows, face_encoder.tuned)
-        published = (_encode_faces(tensors, rows, face_encoder.published) if known is None
-                     else known["faces"][:, :len(REGIONS)])
-        encoded |= {"face_times_s": times_s, "faces": np.concatenate([published, tuned], axis=1)}
+        encoded |= {"face_times_s": times_s, "faces": _encode_faces(tensors, rows, face_encoder)}
     if "waveform" in tensors:
         waveform = torch.from_numpy(tensors["waveform"].astype(np.float32) / 32767)
         encoded["speech"] = (speech_encoder(waveform[None])[0].half().numpy() if known is None else known["speech"])
@@ -79,13 +75,13 @@ def nearest_crops(times_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return wanted_s[near], rows[near]
 
 
-def _encode_faces(tensors: Tensors, rows: np.ndarray, trunk: FaceTrunk) -> np.ndarray:
+def _encode_faces(tensors: Tensors, rows: np.ndarray, encoder: FaceEncoder) -> np.ndarray:
     """[m, R, C] float16 of the face crops at these rows"""
-    told = [np.zeros((0, len(REGIONS), trunk.dim), np.float16)]
+    told = [np.zeros((0, encoder.rows, encoder.dim), np.float16)]
     for first in range(0, len(rows), FACES_AT_ONCE):
         crops = unpack_pictures(tensors, "faces", rows[first:first + FACES_AT_ONCE])
-        faces = np.stack([cv2.resize(c, (trunk.face_px,) * 2, interpolation=cv2.INTER_AREA) for c in crops])
-        told.append(trunk(torch.from_numpy(faces).permute(0, 3, 1, 2).float() / 255).half().numpy())
+        faces = np.stack([cv2.resize(c, (encoder.face_px,) * 2, interpolation=cv2.INTER_AREA) for c in crops])
+        told.append(encoder(torch.from_numpy(faces).permute(0, 3, 1, 2).float() / 255).half().numpy())
     return np.concatenate(told)
 
 
@@ -96,7 +92,7 @@ class Work:
     source: Path
     out: Path
     encoders: Path | None  # folder of training.pretrained; None: from the installed packages
-    known: Path | None = None  # folder of the same samples by encoders that differ in the tuned trunk alone
+    known: Path | None = None  # folder of the same samples with another face encoder
 
     @torch.inference_mode()
     def __call__(self, index: Path) -> list[dict]:
@@ -131,9 +127,8 @@ def read_lines(index: Path) -> list[dict]:
 
 def describe(face_encoder: FaceEncoder, speech_encoder: SpeechEncoder) -> dict:
     """What tells encoders apart, JSON-able."""
-    return {"published": _digest(face_encoder.published), "tuned": _digest(face_encoder.tuned),
-            "face_px": face_encoder.face_px, "regions": list(REGIONS), "speech": _digest(speech_encoder),
-            "piece_s": speech_encoder.piece_s}
+    return {"face": _digest(face_encoder), "face_px": face_encoder.face_px, "regions": list(REGIONS),
+            "speech": _digest(speech_encoder), "piece_s": speech_encoder.piece_s}
 
 
 def check_encoders(folders: Iterable[Path], face_encoder: FaceEncoder, speech_encoder: SpeechEncoder) -> None:
@@ -192,9 +187,9 @@ def _claim(path: Path, description: dict) -> None:
 def _check_known(folder: Path, description: dict) -> None:
     path = folder / ENCODERS
     theirs = json.loads(path.read_text()) if path.is_file() else {}
-    if any(theirs.get(name) != told for name, told in description.items() if name != "tuned"):
-        raise MixedEncoders(f"{folder} was written with encoders that differ in more than the tuned trunk, so --known "
-                            "cannot take it over")
+    if any(theirs.get(name) != told for name, told in description.items() if name != "face"):
+        raise MixedEncoders(f"{folder} was written with encoders that differ in more than the face encoder, so "
+                            "--known cannot take it over")
 
 
 def _run(work: Work, indexes: list[Path], jobs: int) -> Iterator[list[dict]]:
@@ -219,8 +214,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--encoders", type=Path, help="folder that training.pretrained wrote; without it the weights "
                         "are taken from the installed packages")
-    parser.add_argument("--known", type=Path, metavar="ENCODED2", help="take what the published encoders tell from "
-                        "here, where the same shards were encoded with another tuned trunk")
+    parser.add_argument("--known", type=Path, metavar="ENCODED2", help="take what the speech encoder tells from here, "
+                        "where the same shards were encoded with another face encoder")
     parser.add_argument("--jobs", type=int, default=multiprocessing.cpu_count(), help="processes, one core each")
     parser.add_argument("--json", action="store_true", help="print the summary as one JSON line, last")
     args = parser.parse_args(argv)

@@ -12,7 +12,7 @@ import argparse
 import importlib.util
 import json
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
@@ -21,8 +21,8 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from detectors.checkpoint import CheckpointError, read_card, read_checkpoint, save_checkpoint
-from detectors.encoders import FaceEncoder, SpeechEncoder, to_half
+from detectors.checkpoint import CheckpointError, read_checkpoint, save_checkpoint
+from detectors.encoders import STAGES, FaceEncoder, SpeechEncoder, to_half
 
 Encoder = TypeVar("Encoder", FaceEncoder, SpeechEncoder)
 
@@ -52,7 +52,8 @@ DISTILL_MOS = Source(
     # Weights need none of the package's dependencies, by which come transformers and librosa.
     "pip install --no-deps distillmos==0.9.1",
 )
-FILES = {"face_encoder.safetensors": LITE0, "speech_encoder.safetensors": DISTILL_MOS}
+FIRST_STAGES = replace(LITE0, network=f"EfficientNet-Lite0 up to stage {STAGES} of 7")
+FILES = {"face_encoder.safetensors": FIRST_STAGES, "speech_encoder.safetensors": DISTILL_MOS}
 
 
 class MissingPackage(Exception):
@@ -78,10 +79,10 @@ def published_encoders() -> tuple[FaceEncoder, SpeechEncoder]:
     return published_face_encoder(), speech
 
 
-def published_face_encoder() -> FaceEncoder:
-    """Both of its trunks are the published network: the second one waits to be tuned. Raises: MissingPackage."""
-    face = FaceEncoder()
-    face.load_state_dict(to_half(face_state(load_lite0().state_dict())))
+def published_face_encoder(stages: int = STAGES) -> FaceEncoder:
+    """With so many of the network's seven stages. Raises: MissingPackage."""
+    face = FaceEncoder(stages=stages)
+    face.load_state_dict(to_half(face_state(load_lite0().state_dict(), stages)))
     return face
 
 
@@ -89,19 +90,6 @@ def load_encoders(folder: Path) -> tuple[FaceEncoder, SpeechEncoder]:
     """Both encoders from the files that this command wrote. Raises: CheckpointError."""
     face, speech = (folder / name for name in FILES)
     return _loaded(face, FaceEncoder()), _loaded(speech, SpeechEncoder())
-
-
-def load_face_encoder(path: Path) -> FaceEncoder:
-    """From the file of this command, or of a run of the lesson face_encoder. Raises: CheckpointError."""
-    return _loaded(path, FaceEncoder())
-
-
-def read_tuning(folder: Path | None) -> dict:
-    """{"face_encoder": ...}: of a face encoder that was tuned (training/lessons/face_encoder.py), its step, fold and
-    development AUC; {} for one as it was published. For the card of a detector that holds it."""
-    card = {} if folder is None else read_card(folder / next(iter(FILES)))
-    return {"face_encoder": {name: card[name] for name in ("step", "fold", "dev_auc") if name in card}} \
-        if "recipe" in card else {}
 
 
 def _loaded(path: Path, encoder: Encoder) -> Encoder:
@@ -113,10 +101,10 @@ def _loaded(path: Path, encoder: Encoder) -> Encoder:
     return encoder
 
 
-def face_state(lite0: dict[str, Tensor]) -> dict[str, Tensor]:
-    """FaceEncoder's state from that of timm's whole EfficientNet-Lite0, which both trunks get."""
-    trunk = {name: value for name, value in lite0.items() if name.startswith(("conv_stem.", "bn1.", "blocks."))}
-    return {f"{name}.{key}": value for name in ("published", "tuned") for key, value in trunk.items()}
+def face_state(lite0: dict[str, Tensor], stages: int = STAGES) -> dict[str, Tensor]:
+    """FaceEncoder's state from that of timm's whole EfficientNet-Lite0."""
+    kept = ("conv_stem.", "bn1.", *(f"blocks.{stage}." for stage in range(stages)))
+    return {name: value for name, value in lite0.items() if name.startswith(kept)}
 
 
 def speech_state(original: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,13 +1,14 @@
 """What in a clip tells manipulation where sources are new? Each kind of evidence alone, read by the simplest model.
 
-    python -m training.search SHARDS --encoded ENCODED [--head video|audio] [--only NAME ...] [--repeats 3]
+    python -m training.search SHARDS [--head video|audio --encoded ENCODED] [--only NAME ...] [--repeats 3]
 
-SHARDS holds clips as they are, ENCODED what training.encode made of them. A kind of evidence is a list of numbers per
-clip: a part of what the frozen encoders tell, or something taken from crops and sound. A logistic regression on its
-first 64 components learns from some sources and is asked about the others (repeated source-grouped cross-validation:
-neither a source nor a pair is on both sides); a clip's score is the mean over the repeats. Prints a Markdown table: AUC
-with its interval by identity; within sources and within pairs; the shortcut baseline of the same clips by the same
-folds; and what share of the genuine clips of the worst source lies among the highest 5 % of all genuine ones.
+SHARDS holds clips as they are, ENCODED what training.encode made of them, for their sound. A kind of evidence is a list
+of numbers per clip: a part of what frozen networks tell, or something taken from crops and sound. A logistic regression
+on its first 64 components learns from some sources and is asked about the others (repeated source-grouped
+cross-validation: neither a source nor a pair is on both sides); a clip's score is the mean over the repeats. Prints a
+Markdown table: AUC with its interval by identity; within sources and within pairs; the shortcut baseline of the same
+clips by the same folds; and what share of the genuine clips of the worst source lies among the highest 5 % of all
+genuine ones.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
-from detectors.encoders import FACE_PX, REGIONS, FaceTrunk, region_shares
+from detectors.encoders import FACE_PX, REGIONS, WIDTHS, FaceEncoder, region_shares
+from detectors.restless import cepstra, filter_bank, how_restless, log_bands
 from media import AUDIO_HZ, GRID_HZ
 from training.crossval import Scored, figures_of, label_of
 from training.datasets.splits import source_folds
@@ -50,9 +52,9 @@ RINGS = 16  # of spatial frequency
 MOTION_HZ = (0.0, 1.0, 3.0, 6.0, 12.5)
 OFFSETS = 6  # frames by which the mouth may be before or after the sound
 MELS = 64
-CEPSTRA = 40
+FILTERS, CEPSTRA = 64, 40
 LOW_PASS_HZ = 4_000
-STAGES = {"shallow maps": slice(0, 4), "middle maps": slice(4, 6), "deep maps": slice(6, 8)}  # of FaceTrunk.widths
+ALL, SHALLOW, TEXTURES, DEEP = slice(0, 8), slice(0, 2), slice(2, 5), slice(5, 8)  # of WIDTHS: stem, stages 1 to 7
 
 
 @dataclass(frozen=True)
@@ -61,12 +63,12 @@ class Material:
 
     sample: Sample
     prepared: dict[str, np.ndarray]  # tensors as training.shards lists them
-    encoded: dict[str, np.ndarray]  # as training.encode does
+    encoded: dict[str, np.ndarray]  # as training.encode does; nothing for pictures
 
-    @property
+    @cached_property
     def regions(self) -> np.ndarray:
-        """What the published trunk tells: [moments, regions, C]."""
-        return self.encoded["faces"][:, :len(REGIONS)].astype(np.float32)
+        """What the whole Lite0 tells of MOMENTS crops: [moments, regions, C]."""
+        return look(self.crops()[::2])
 
     def crops(self, name: str = "faces") -> np.ndarray:
         """[2 MOMENTS, side, side, 3] uint8, or less of a short clip: pairs of neighbours, evenly spread."""
@@ -93,43 +95,51 @@ Evidence = Callable[[Material], np.ndarray]  # -> [D]
 # ---- of the picture -------------------------------------------------------------------------------------------------
 
 
-def regions(material: Material, only: Sequence[str] = REGIONS, depths: slice = slice(None)) -> np.ndarray:
-    """Mean over all moments of what the face encoder tells of these regions, from maps of these depths."""
-    edges = np.cumsum([0, *FaceTrunk.widths])
-    first, *_, last = edges[slice(depths.start or 0, (depths.stop or len(FaceTrunk.widths)) + 1)]
-    return material.regions[:, [REGIONS.index(name) for name in only], first:last].mean(axis=0).ravel()
+def part(told: np.ndarray, only: Sequence[str], depths: slice) -> np.ndarray:
+    """[moments, regions, C] -> [moments, D]: of these regions and depths."""
+    first, last = np.cumsum([0, *WIDTHS])[[depths.start, depths.stop]]
+    return told[:, [REGIONS.index(name) for name in only], first:last].reshape(len(told), -1)
 
 
-def some_moments(material: Material, count: int) -> np.ndarray:
-    """As regions, from so many moments, evenly spread."""
-    told = material.regions
-    rows = np.linspace(0, len(told) - 1, 2 * count + 1).round().astype(int)[1::2]
-    return told[rows].mean(axis=0).ravel()
+def regions(material: Material, only: Sequence[str] = REGIONS, depths: slice = ALL) -> np.ndarray:
+    """Mean over the moments of what Lite0 tells of these regions, from maps of these depths."""
+    return part(material.regions, only, depths).mean(axis=0)
+
+
+def mouth(material: Material, count: int = MOMENTS) -> np.ndarray:
+    """The textures of the mouth, mean over so many moments, evenly spread."""
+    told = part(material.regions, ("mouth",), TEXTURES)
+    return told[np.linspace(0, len(told) - 1, 2 * count + 1).round().astype(int)[1::2]].mean(axis=0)
 
 
 def spread(material: Material) -> np.ndarray:
-    """How far moments are from each other, for each number that the encoder tells."""
-    return np.log(material.regions.std(axis=0) + 1e-3).ravel()
+    """How far the mouth's textures are from each other."""
+    return np.log(part(material.regions, ("mouth",), TEXTURES).std(axis=0) + 1e-3)
 
 
 def change(material: Material) -> np.ndarray:
-    """The same of neighbouring moments, 0.32 s apart."""
-    told = material.regions
-    return np.log(np.abs(np.diff(told, axis=0, append=told[-1:])).mean(axis=0) + 1e-3).ravel()
+    """The same of neighbouring moments."""
+    told = part(material.regions, ("mouth",), TEXTURES)
+    return np.log(np.abs(np.diff(told, axis=0, append=told[-1:])).mean(axis=0) + 1e-3)
 
 
 @lru_cache(maxsize=1)
-def _trunk() -> FaceTrunk:
-    return published_face_encoder().published
+def _lite0() -> FaceEncoder:
+    return published_face_encoder(stages=len(WIDTHS) - 1)
 
 
 @torch.inference_mode()
+def look(crops: np.ndarray) -> np.ndarray:
+    """[n, side, side, 3] uint8 -> [n, regions, C]"""
+    faces = np.stack([cv2.resize(crop, (FACE_PX, FACE_PX), interpolation=cv2.INTER_AREA) for crop in crops])
+    return _lite0()(torch.from_numpy(faces).permute(0, 3, 1, 2).float() / 255).numpy()
+
+
 def at_size(material: Material, side_px: int) -> np.ndarray:
-    """As regions, from every second of MOMENTS crops, made so small, and large again."""
-    faces = [cv2.resize(cv2.resize(crop, (side_px, side_px), interpolation=cv2.INTER_AREA), (FACE_PX, FACE_PX),
-                        interpolation=cv2.INTER_CUBIC) for crop in material.crops()[::4]]
-    told = _trunk()(torch.from_numpy(np.stack(faces)).permute(0, 3, 1, 2).float() / 255)
-    return told.mean(dim=0).flatten().numpy()
+    """As mouth, from every second of MOMENTS crops, made so small and large again."""
+    small = [cv2.resize(crop, (side_px, side_px), interpolation=cv2.INTER_AREA) for crop in material.crops()[::4]]
+    large = [cv2.resize(crop, (FACE_PX, FACE_PX), interpolation=cv2.INTER_CUBIC) for crop in small]
+    return part(look(np.stack(large)), ("mouth",), TEXTURES).mean(axis=0)
 
 
 @lru_cache
@@ -215,8 +225,51 @@ def _mean_and_spread(rows: np.ndarray) -> np.ndarray:
 
 
 def speech_rows(material: Material) -> np.ndarray:
-    """What the speech encoder (DistillMOS, sixth layer) tells."""
+    """What the speech encoder (DistillMOS, sixth layer) tells: mean and deviation."""
     return _mean_and_spread(material.encoded["speech"].astype(np.float32))
+
+
+def _restless(material: Material, low_passed: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """What detectors.restless makes of the speech encoder's rows, and of cepstra."""
+    rows = torch.from_numpy(material.encoded["speech"].astype(np.float32))[None]
+    bands = log_bands(_wave(material, low_passed)[None], _bank())
+    seen = torch.ones(bands.shape[:2], dtype=torch.bool)
+    told = how_restless(rows, torch.ones(rows.shape[:2], dtype=torch.bool), cepstra(bands, seen, _dct()), seen)[0]
+    return told[:rows.shape[2]].numpy(), told[rows.shape[2]:].numpy()
+
+
+def speech_change(material: Material) -> np.ndarray:
+    """How much the speech encoder's rows change from one to the next."""
+    return _restless(material)[0]
+
+
+def cepstra_change(material: Material, low_passed: bool = False) -> np.ndarray:
+    """How much linear cepstra move, from frame to frame, and from change to change."""
+    return _restless(material, low_passed)[1]
+
+
+def restless(material: Material) -> np.ndarray:
+    """Both, as detectors read them."""
+    return np.concatenate(_restless(material))
+
+
+@lru_cache
+def _bank() -> torch.Tensor:
+    return filter_bank("linear", FILTERS)
+
+
+@lru_cache
+def _dct() -> torch.Tensor:
+    return torchaudio.functional.create_dct(CEPSTRA, FILTERS, "ortho")
+
+
+def _wave(material: Material, low_passed: bool) -> torch.Tensor:
+    """[samples]; low_passed: with nothing above LOW_PASS_HZ."""
+    wave = torch.from_numpy(material.waveform)
+    if low_passed:
+        wave = torchaudio.functional.resample(wave, AUDIO_HZ, 2 * LOW_PASS_HZ)
+        wave = torchaudio.functional.resample(wave, 2 * LOW_PASS_HZ, AUDIO_HZ)
+    return wave
 
 
 @lru_cache
@@ -224,16 +277,12 @@ def _spectral(kind: str) -> torch.nn.Module:
     plan = {"n_fft": 512, "hop_length": 160}
     if kind == "mel":
         return torchaudio.transforms.MelSpectrogram(AUDIO_HZ, n_mels=MELS, **plan)
-    return torchaudio.transforms.LFCC(AUDIO_HZ, n_filter=2 * CEPSTRA, n_lfcc=CEPSTRA, log_lf=True, speckwargs=plan)
+    return torchaudio.transforms.LFCC(AUDIO_HZ, n_filter=FILTERS, n_lfcc=CEPSTRA, log_lf=True, speckwargs=plan)
 
 
 def spectrum(material: Material, kind: str, low_passed: bool = False) -> np.ndarray:
-    """kind: "mel" or "linear" cepstra. low_passed: with nothing above LOW_PASS_HZ."""
-    wave = torch.from_numpy(material.waveform)
-    if low_passed:
-        wave = torchaudio.functional.resample(wave, AUDIO_HZ, 2 * LOW_PASS_HZ)
-        wave = torchaudio.functional.resample(wave, 2 * LOW_PASS_HZ, AUDIO_HZ)
-    told = _spectral(kind)(wave[None])[0].T.numpy()
+    """Mean and deviation. kind: "mel" bands or "linear" cepstra."""
+    told = _spectral(kind)(_wave(material, low_passed)[None])[0].T.numpy()
     return _mean_and_spread(np.log(told + 1e-6) if kind == "mel" else told)
 
 
@@ -243,33 +292,42 @@ def joined(*parts: Evidence) -> Evidence:
 
 EVIDENCE: dict[str, dict[str, Evidence]] = {
     "video": {
-        "face, all regions and depths": regions,
-        **{f"{name} alone": partial(regions, only=(name,)) for name in REGIONS},
-        "without the border": partial(regions, only=[name for name in REGIONS if name != "border"]),
-        **{name: partial(regions, depths=depths) for name, depths in STAGES.items()},
-        "one moment": partial(some_moments, count=1),
-        "two moments": partial(some_moments, count=2),
-        "four moments": partial(some_moments, count=4),
-        "spread over moments": spread,
-        "change between moments": change,
-        **{f"crops of {side} px": partial(at_size, side_px=side) for side in (160, 80, 40)},
+        "all regions and depths": regions,
+        **{f"{name}, all depths": partial(regions, only=(name,)) for name in REGIONS},
+        "all regions, stem and stage 1": partial(regions, depths=SHALLOW),
+        "all regions, stages 2 to 4": partial(regions, depths=TEXTURES),
+        "all regions, stages 5 to 7": partial(regions, depths=DEEP),
+        "mouth, stages 2 to 4": mouth,
+        **{f"mouth, {'stem' if depth == 0 else f'stage {depth}'}":
+           partial(regions, only=("mouth",), depths=slice(depth, depth + 1)) for depth in range(len(WIDTHS))},
+        **{f"{name}, stages 2 to 4": partial(regions, only=(name,), depths=TEXTURES)
+           for name in REGIONS if name != "mouth"},
+        **{f"mouth, stages 2 to 4, {count} moments": partial(mouth, count=count) for count in (1, 2, 4)},
+        **{f"mouth, stages 2 to 4, from {side} px": partial(at_size, side_px=side) for side in (160, 80, 40)},
+        "mouth, spread over moments": spread,
+        "mouth, change between moments": change,
         "noise residual": noise_residual,
         "frequencies": frequencies,
         "frame differences": frame_differences,
         "mouth's rhythm": mouth_rhythm,
         "mouth and sound": mouth_and_sound,
-        "face, residual and differences": joined(regions, noise_residual, frame_differences),
-        "face and change": joined(regions, change),
+        "mouth, stages 2 to 4, and frequencies": joined(mouth, frequencies),
+        "mouth, stages 2 to 4, and noise residual": joined(mouth, noise_residual),
     },
     "audio": {
         "speech encoder": speech_rows,
         "log-mel": partial(spectrum, kind="mel"),
         "LFCC": partial(spectrum, kind="linear"),
+        "speech encoder, change": speech_change,
+        "LFCC, change": cepstra_change,
+        "change of both": restless,
         "log-mel, low-passed": partial(spectrum, kind="mel", low_passed=True),
         "LFCC, low-passed": partial(spectrum, kind="linear", low_passed=True),
-        "speech encoder and LFCC": joined(speech_rows, partial(spectrum, kind="linear")),
+        "LFCC, change, low-passed": partial(cepstra_change, low_passed=True),
     },
 }
+# Whose clips are weighed by their sources as well.
+WEIGHED = {"video": "mouth, stages 2 to 4", "audio": "change of both"}
 
 
 # ---- what they are worth --------------------------------------------------------------------------------------------
@@ -277,10 +335,11 @@ EVIDENCE: dict[str, dict[str, Evidence]] = {
 
 def read_evidence(samples: Sequence[Sample], encoded: Mapping[str, Sample],
                   kinds: Mapping[str, Evidence]) -> dict[str, np.ndarray]:
-    """Name -> [samples, D]. encoded: by key."""
+    """Name -> [samples, D]. encoded: by key, those that there are."""
     rows: dict[str, list[np.ndarray]] = {name: [] for name in kinds}
     for sample in tqdm(samples, unit="clip", disable=None):
-        material = Material(sample, sample.tensors(), encoded[sample.key].tensors())
+        known = encoded.get(sample.key)
+        material = Material(sample, sample.tensors(), {} if known is None else known.tensors())
         for name, evidence in kinds.items():
             rows[name].append(evidence(material))
     return {name: np.stack(told) for name, told in rows.items()}
@@ -332,7 +391,7 @@ def search(samples: Sequence[Sample], encoded: Mapping[str, Sample], head: str, 
     if unknown := set(only or ()) - kinds.keys():
         raise ValueError(f"no evidence is called {', '.join(sorted(unknown))}; there are {', '.join(kinds)}")
     kinds = {name: kinds[name] for name in only or kinds}
-    used = [s for s in samples if s.key in encoded and (s.has_picture if head == "video" else s.has_sound)]
+    used = [s for s in samples if (s.has_picture if head == "video" else s.has_sound and s.key in encoded)]
     fake = np.array([label_of(s, head) for s in used])
     if len(set(fake)) < 2:
         raise ValueError("search needs genuine and fake clips")
@@ -344,9 +403,9 @@ def search(samples: Sequence[Sample], encoded: Mapping[str, Sample], head: str, 
     shortcut = max(guesses.values(), key=lambda guess: stratified_auc(guess, fake, np.zeros(len(fake))))
     found = {}
     told = read_evidence(used, encoded, kinds)
-    first = next(iter(told))
     scores = {name: score_by_folds(x, fake, folds) for name, x in told.items()}
-    scores[f"{first}; each source alike"] = score_by_folds(told[first], fake, folds, source_weights(used))
+    if (best := WEIGHED[head]) in told:
+        scores[f"{best}; each source alike"] = score_by_folds(told[best], fake, folds, source_weights(used))
     for name, score in scores.items():
         rows = [Scored(s, head, label, value, guess) for s, label, value, guess in zip(used, fake, score, shortcut)]
         found[name] = {**figures_of(rows, "published"),
@@ -370,7 +429,7 @@ def _two(value: float | None) -> str:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training.search", description=__doc__.splitlines()[0])
     parser.add_argument("shards", type=Path, help="of training.prepare --as-is")
-    parser.add_argument("--encoded", type=Path, required=True, help="what training.encode made of them")
+    parser.add_argument("--encoded", type=Path, help="what training.encode made of them; for sound")
     parser.add_argument("--head", choices=list(EVIDENCE), default="video", help="whose truth is asked about (video)")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="of the kinds of evidence")
     parser.add_argument("--split", default="train", help="whose clips (train)")
@@ -379,7 +438,9 @@ def main(argv: list[str] | None = None) -> int:
     torch.set_num_threads(1)
     try:
         samples = [s for s in read_samples(args.shards) if s.split == args.split]
-        encoded = {s.key: s for s in read_samples(args.encoded)}
+        encoded = {s.key: s for s in read_samples(args.encoded)} if args.encoded else {}
+        if args.head == "audio" and not encoded:
+            raise ValueError("sound needs --encoded")
         print(as_table(search(samples, encoded, args.head, args.only, args.repeats)))
     except (FileNotFoundError, ValueError) as error:
         parser.error(str(error))

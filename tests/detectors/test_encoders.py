@@ -10,7 +10,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from detectors.encoders import REGIONS, FaceEncoder, SpeechEncoder, region_shares, rows_of, to_half
+from detectors.encoders import (
+    REGIONS,
+    TEXTURES,
+    FaceEncoder,
+    SpeechEncoder,
+    part_of,
+    region_shares,
+    rows_of,
+    to_half,
+)
 from media.crops import TEMPLATE
 
 FACE_PX = 64  # the maps are 32, 32, 16, 8, 4, 4, 2 and 2 wide
@@ -73,7 +82,7 @@ def test_pooling_is_the_weighted_mean_of_each_region(face):
                 wanted[:, region] += share * maps[:, :, row, column].numpy()
                 total += share
         wanted[:, region] /= total
-    np.testing.assert_allclose(face.tuned._over_regions(maps).numpy(), wanted, rtol=1e-5)
+    np.testing.assert_allclose(face._over_regions(maps).numpy(), wanted, rtol=1e-5)
 
 
 def test_another_mouth_moves_the_mouth_most(face):
@@ -81,38 +90,51 @@ def test_another_mouth_moves_the_mouth_most(face):
     faces = torch.rand(1, 3, FACE_PX, FACE_PX)
     changed = faces.clone()
     changed[:, :, 44:54, 22:42] = torch.rand(3, 10, 20)
-    moved = (face.tuned(changed) - face.tuned(faces)).abs()[0, :, :48].mean(1)  # stem and first stage
+    moved = (face(changed) - face(faces)).abs()[0, :, :48].mean(1)  # stem and first stage
     assert moved.argmax() == REGIONS.index("mouth") and moved[REGIONS.index("eyes")] < 0.02 * moved.max()
 
 
 def test_faces_are_told_at_all_depths(face):
     faces = torch.rand(2, 3, FACE_PX, FACE_PX)
     told = face(faces)
-    assert told.shape == (2, 10, 816) and (face.rows, face.dim) == (10, 816)
-    assert torch.equal(told[:, :5], face.published(faces)) and torch.equal(told[:, 5:], face.tuned(faces))
+    assert told.shape == (2, 5, 192) and (face.rows, face.dim) == (5, 192)
+    whole = FaceEncoder(FACE_PX, stages=7)
+    whole.load_state_dict({**whole.state_dict(), **face.state_dict()})
+    torch.testing.assert_close(whole(faces)[..., :192], told)
+    assert whole(faces).shape == (2, 5, 816)
     with pytest.raises(ValueError, match="64"):
         face(torch.rand(1, 3, 96, 96))
+
+
+def test_a_part_is_of_the_regions_and_maps_that_were_asked_for():
+    told = 1000 * torch.arange(5)[:, None] + torch.arange(192) + torch.zeros(2, 3, 1, 1)
+    assert torch.equal(part_of(told), told.flatten(2))
+    some = part_of(told, ("mouth", "eyes"), (1, 3))
+    wanted = torch.cat([2000 + torch.arange(32, 72), torch.arange(32, 72)]).float()
+    assert some.shape == (2, 3, 80) and torch.equal(some[1, 2], wanted)
+    assert np.array_equal(part_of(told.numpy(), ("mouth", "eyes"), (1, 3)), some.numpy())
+    assert part_of(told[:0], ("nose",), TEXTURES).shape == (0, 3, 144)
 
 
 # ---- speech
 
 
 def test_folded_norms_change_nothing_and_follow_the_weights(face):
-    trunk, faces = copy.deepcopy(face.tuned), torch.rand(2, 3, FACE_PX, FACE_PX)
+    encoder, faces = copy.deepcopy(face), torch.rand(2, 3, FACE_PX, FACE_PX)
 
     def both_ways():
         with torch.no_grad():
-            folded = trunk(faces)
-        torch.testing.assert_close(folded, trunk(faces), rtol=1e-4, atol=1e-4)  # with gradients: as they are
+            folded = encoder(faces)
+        torch.testing.assert_close(folded, encoder(faces), rtol=1e-4, atol=1e-4)  # with gradients: as they are
         return folded
 
     first = both_ways()
-    assert set(trunk.state_dict()) == set(face.tuned.state_dict())
-    trunk.load_state_dict({name: value * 1.01 if value.is_floating_point() else value
-                           for name, value in face.tuned.state_dict().items()})
+    assert set(encoder.state_dict()) == set(face.state_dict())
+    encoder.load_state_dict({name: value * 1.01 if value.is_floating_point() else value
+                             for name, value in face.state_dict().items()})
     assert not torch.allclose(both_ways(), first)
     with torch.no_grad():
-        assert trunk.double()(faces.double()).dtype == torch.float64  # as after a move to another device
+        assert encoder.double()(faces.double()).dtype == torch.float64  # as after a move to another device
 
 
 def test_a_layer_is_torchs_own(speech):

@@ -34,8 +34,9 @@ from detectors.mis_avoidd import (
 )
 
 TINY = MISAVoiDDConfig(
-    face_encoder="regions", speech_encoder=True, deviations=True, masked=True, frames=3, face_px=8, samples=8000,
-    lips_px=12, filter_scale="linear", filters=12, cepstra=8, sound_widths=(6, 5), dim=8, attention_width=12,
+    face_encoder="regions", face_regions=("eyes", "nose"), speech_encoder=True, deviations=True, masked=True, frames=3,
+    face_px=8, samples=8000, lips_px=12, filter_scale="linear", filters=12, cepstra=8, sound_widths=(6, 5), dim=8,
+    attention_width=12,
 )
 LIPS = replace(TINY, lips=4)
 NAN = float("nan")
@@ -44,7 +45,7 @@ NAN = float("nan")
 class TinyFaces(nn.Module):
     """(n, 3, 8, 8) -> (n, 2, 4): a linear map of each half of the crop."""
 
-    dim, rows, trunks = 4, 2, 1
+    dim, rows = 4, 2
 
     def __init__(self):
         super().__init__()
@@ -247,14 +248,6 @@ def test_the_papers_faces_are_a_mean_over_frames():
     expected = torch.stack([model.face_encoder(clip).flatten(1).mean(0) for clip in inputs.faces])
     torch.testing.assert_close(model.summaries(model.encode(inputs))["faces"], expected)
     assert set(model.summaries(model.encode(inputs))) == {"faces"}
-
-
-def test_every_trunk_has_mean_and_deviation_of_its_own():
-    """As two networks side by side would tell them, so that their components can be found apart."""
-    model, inputs = make(), clips(2)
-    one = model.summaries(model.encode(inputs))["faces"].unflatten(1, (2, 2, 4))  # n, statistic, row, dim
-    model.face_encoder.trunks = 2
-    torch.testing.assert_close(model.summaries(model.encode(inputs))["faces"], one.transpose(1, 2).flatten(1))
 
 
 # --- the design

@@ -47,7 +47,7 @@ TINY = replace(PAPER, sequences=6, faces=1, face_px=4, lips=2, lips_px=4, hidden
 class Glance(nn.Module):
     """Stands in for the encoders: some numbers of each picture, and of each stretch of sound."""
 
-    dims, groups = DIMS, {"face": 1}
+    dims = DIMS
 
     def __init__(self, cfg: MMMSBAConfig):
         super().__init__()

@@ -189,23 +189,16 @@ def test_the_commands_tell_what_came_before(run):
     folder, samples = run
     (samples[0].folder / "command.txt").write_text("python -m training.prepare folder DATA --out SHARDS\n")
     card = {"recipe": {"detector": "mis_avoidd", "folds": 2, "lesson": {"encoders": "there"}}, "fold": 1,
-            "processes": 1, "face_encoder": {"step": 5, "fold": 1}}
+            "processes": 1}
     told = [line.split(" --")[0] for line in _commands(card, False, samples)]
-    assert told == ["python -m training.prepare folder DATA",
-                    "python -m training.train training/recipes/face_encoder.yaml", "python -m training.pretrained",
-                    "cp runs/face_encoder/best.safetensors there/face_encoder.safetensors",
+    assert told == ["python -m training.prepare folder DATA", "python -m training.pretrained",
                     "python -m training.encode SHARDS", "python -m training.train training/recipes/mis_avoidd.yaml",
                     "python -m training.calibrate runs/mis_avoidd",
                     "python -m training.evaluate mis_avoidd manifest DATA"]
-    card |= {"fold": None, "recipe": {**card["recipe"], "lesson": {"encoders": "there/{fold}"}}}
-    told = _commands(card, False, samples)
-    assert told[1:5] == ["python -m training.train training/recipes/face_encoder.yaml --samples SHARDS --fold all",
-                         "python -m training.pretrained --out there/all",
-                         "cp runs/face_encoder/best.safetensors there/all/face_encoder.safetensors",
-                         "python -m training.encode SHARDS --out ENCODED/all --encoders there/all"]
-    assert "cp runs/face_encoder/fold-1/best.safetensors there/1/face_encoder.safetensors" in told
-    assert any("--samples ENCODED/{fold} " in line and line.endswith("--fold all") for line in told)
-    card |= {"fold": 1}
+    told = _commands({**card, "fold": None}, False, samples)
+    assert told[1:3] == ["python -m training.pretrained --out there",
+                         "python -m training.encode SHARDS --out ENCODED --encoders there"]
+    assert any("--samples ENCODED " in line and line.endswith("--fold all") for line in told)
     assert "python -m training.calibrate runs/mis_avoidd --samples SHARDS --clips 9" in _commands(card, False, samples,
                                                                                                  clips=9)
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from detectors.encoders import REGIONS, FaceTrunk
+from detectors.encoders import REGIONS, WIDTHS
 from training import search as module
 from training.sampling import read_samples
 from training.search import (
@@ -18,12 +18,12 @@ from training.search import (
     change,
     frame_differences,
     frequencies,
+    mouth,
     mouth_and_sound,
     mouth_rhythm,
     noise_residual,
     regions,
     search,
-    some_moments,
     source_weights,
     spectrum,
     spread,
@@ -41,33 +41,35 @@ def material(told: np.ndarray | None = None, faces: np.ndarray | None = None, li
             prepared |= {"times_s": np.arange(len(pictures)) / GRID_HZ, **pack_pictures(name, pictures, "png")}
     if waveform is not None:
         prepared["waveform"] = np.round(waveform * 32767).astype(np.int16)
-    if told is not None:
-        encoded["faces"] = told
     if speech is not None:
         encoded["speech"] = speech
-    return Material(None, prepared, encoded)
+    made = Material(None, prepared, encoded)
+    if told is not None:
+        vars(made)["regions"] = told  # as if Lite0 had looked
+    return made
 
 
 @pytest.fixture
 def told():
-    """[3 moments, regions, dim]: 100 · moment + 10 · region, and 1 more from the third stage's maps on."""
-    x = np.zeros((3, len(REGIONS), FaceTrunk.dim), np.float32)
+    """[3 moments, regions, dim]: 100 · moment + 10 · region, and 1 more from the second stage's maps on."""
+    x = np.zeros((3, len(REGIONS), sum(WIDTHS)), np.float32)
     x += 100 * np.arange(3)[:, None, None] + 10 * np.arange(len(REGIONS))[:, None]
-    x[..., sum(FaceTrunk.widths[:3]):] += 1
+    x[..., sum(WIDTHS[:3]):] += 1
     return x
 
 
 def test_regions_and_depths_are_those_asked_for(told):
-    mouth = regions(material(told), only=("mouth",))
-    assert mouth.shape == (FaceTrunk.dim,) and set(mouth) == {120, 121}
+    whole = regions(material(told), only=("mouth",))
+    assert whole.shape == (sum(WIDTHS),) and set(whole) == {120, 121}
     shallow = regions(material(told), only=("eyes", "skin"), depths=slice(0, 3))
-    assert shallow.shape == (2 * sum(FaceTrunk.widths[:3]),) and set(shallow) == {100, 130}
+    assert shallow.shape == (2 * sum(WIDTHS[:3]),) and set(shallow) == {100, 130}
     assert set(regions(material(told), only=("eyes",), depths=slice(6, 8))) == {101}
 
 
 def test_moments_are_evenly_spread(told):
-    assert some_moments(material(told), 1)[0] == 100, "the middle one"
-    assert some_moments(material(told), 3)[0] == 100 and some_moments(material(told[:1]), 4)[0] == 0
+    assert mouth(material(told), 1)[0] == 120, "the middle one"
+    assert mouth(material(told), 3)[0] == 120 and mouth(material(told[:1]), 4)[0] == 20
+    assert len(mouth(material(told))) == sum(WIDTHS[2:5])
 
 
 def test_spread_and_change_are_logarithms_of_how_far_moments_are_apart(told):
@@ -158,17 +160,18 @@ def folders(write_samples):
 def test_what_tells_in_every_source_is_worth_more_than_what_tells_a_source(folders, monkeypatch):
     samples = read_samples(folders)
     monkeypatch.setitem(module.EVIDENCE, "video", {
-        "truth": lambda m: np.array([m.sample.video_fake, 0.0]),
+        module.WEIGHED["video"]: lambda m: np.array([m.sample.video_fake, 0.0]),
         "site": lambda m: np.array([float(int(m.sample.source[4:])), 0.0]),
         "wrong way": lambda m: np.array([m.sample.video_fake * (-1) ** int(m.sample.source[4:]), 1.0])})
     found = search(samples, {s.key: s for s in samples}, "video", repeats=2)
-    assert found["truth"]["auc"] == found["truth"]["within"] == found["truth"]["pairs"] == 1.0
+    truth = module.WEIGHED["video"]
+    assert found[truth]["auc"] == found[truth]["within"] == found[truth]["pairs"] == 1.0
     assert found["site"]["within"] == found["site"]["pairs"] == 0.5
     assert 0.2 < found["wrong way"]["pairs"] < 0.8
-    assert set(found) == {"truth", "site", "wrong way", "truth; each source alike"}
-    assert found["truth"]["shortcut"] > 0.6, "half of the sources give the label away by their frame rate"
+    assert set(found) == {truth, "site", "wrong way", f"{truth}; each source alike"}
+    assert found[truth]["shortcut"] > 0.6, "half of the sources give the label away by their frame rate"
     table = as_table(found)
-    assert table.startswith("24 clips") and "| truth | 1.00 [" in table and "| shortcuts | " in table
+    assert table.startswith("24 clips") and f"| {truth} | 1.00 [" in table and "| shortcuts | " in table
 
 
 def test_only_what_is_asked_for_is_read_and_the_unknown_refused(folders, monkeypatch):
@@ -176,7 +179,7 @@ def test_only_what_is_asked_for_is_read_and_the_unknown_refused(folders, monkeyp
     monkeypatch.setitem(module.EVIDENCE, "video", {
         "truth": lambda m: np.array([m.sample.video_fake, 0.0]), "never": lambda m: pytest.fail("not asked for")})
     encoded = {s.key: s for s in samples}
-    assert set(search(samples, encoded, "video", ["truth"], 1)) == {"truth", "truth; each source alike"}
+    assert set(search(samples, encoded, "video", ["truth"], 1)) == {"truth"}
     with pytest.raises(ValueError, match="no evidence is called nonsense; there are truth, never"):
         search(samples, encoded, "video", ["nonsense"])
     with pytest.raises(ValueError, match="genuine and fake"):
@@ -185,7 +188,7 @@ def test_only_what_is_asked_for_is_read_and_the_unknown_refused(folders, monkeyp
 
 def test_the_command_prints_a_table_of_real_evidence(folders, capsys, monkeypatch):
     monkeypatch.setattr(module, "MOMENTS", 2)
-    assert module.main([str(folders), "--encoded", str(folders), "--repeats", "1",
+    assert module.main([str(folders), "--repeats", "1",
                         "--only", "noise residual", "frequencies", "frame differences"]) == 0
     out = capsys.readouterr().out
     assert "| noise residual | " in out and "| frame differences | " in out and "nan" not in out

@@ -66,7 +66,6 @@ class Lesson(nn.Module):
         return window_scores(self.detector(model), samples, windows)
 
 
-from training.lessons.face_encoder import FaceEncoderLesson  # noqa: E402  (lessons are built on the class above)
 from training.lessons.joint_av import JointAVLesson  # noqa: E402
 from training.lessons.mis_avoidd import MISAVoiDDLesson  # noqa: E402
 from training.lessons.mmms_ba import MMMSBALesson  # noqa: E402
@@ -74,7 +73,6 @@ from training.lessons.ss_avd import SSAVDLesson  # noqa: E402
 
 # id of a detector, or of an encoder that detectors share -> its lesson
 LESSONS: dict[str, type[Lesson]] = {
-    "face_encoder": FaceEncoderLesson,
     "joint_av": JointAVLesson,
     "mis_avoidd": MISAVoiDDLesson,
     "mmms_ba": MMMSBALesson,

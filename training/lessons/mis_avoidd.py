@@ -43,7 +43,7 @@ from training.encode import check_encoders
 from training.labels import MODALITIES, labels_between
 from training.lessons import Batch, Lesson
 from training.lessons.ss_avd import PRESENT, Presence
-from training.pretrained import load_encoders, published_encoders, read_tuning
+from training.pretrained import load_encoders, published_encoders
 from training.recipe import Recipe, Section
 from training.sampling import Counterparts, Pool, Sample
 from training.shards import unpack_pictures
@@ -130,7 +130,7 @@ def read_clip(sample: Sample, bank: Tensor, cfg: MISAVoiDDConfig) -> Clip:
     """What training.encode kept of a sample, and this network reads; bank (frequencies, filters) as
     detectors.mis_avoidd.filter_bank."""
     tensors = sample.tensors()
-    face_steps, faces = np.zeros(0, int), np.zeros((0, FaceEncoder.trunks * cfg.face_values), np.float16)
+    face_steps, faces = np.zeros(0, int), cfg.read_faces(np.zeros((0, FaceEncoder.rows, FaceEncoder.dim), np.float16))
     bands = np.zeros((0, bank.shape[1]), np.float16)
     speech = np.zeros((0, SpeechEncoder.dim), np.float16)
     # Rows are copied out: what is read is a view of the whole sample, lips and all.
@@ -227,7 +227,6 @@ class MISAVoiDDLesson(Lesson):
         self.spec = replace(SHIPPED_SPEC, lips=part.lips, lips_px=self.config.lips_px if part.lips else None)
         folder = None if part.encoders is None else Path(part.encoders)
         face_encoder, speech_encoder = published_encoders() if folder is None else load_encoders(folder)
-        self._tuning = read_tuning(folder)
         check_encoders({s.folder for s in samples}, face_encoder, speech_encoder)
         self.model = MISAVoiDD(self.config, face_encoder, speech_encoder)
         self._weights = LossWeights(**part.losses.model_dump())
@@ -287,7 +286,7 @@ class MISAVoiDDLesson(Lesson):
     # ---- what comes of it ---------------------------------------------------------------------------------------
 
     def card(self) -> dict:
-        return {"architecture": asdict(self.config), "input_spec": asdict(self.spec), **self._tuning}
+        return {"architecture": asdict(self.config), "input_spec": asdict(self.spec)}
 
     def detector(self, model: MISAVoiDD) -> MISAVoiDDDetector:
         return MISAVoiDDDetector(model, self.card(), self.spec, next(model.parameters()).device)

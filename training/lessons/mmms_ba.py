@@ -42,7 +42,7 @@ from training.encode import check_encoders
 from training.labels import MISMATCHED, MODALITIES, labels_between
 from training.lessons import Batch, Lesson
 from training.localization import true_spans
-from training.pretrained import load_encoders, published_encoders, read_tuning
+from training.pretrained import load_encoders, published_encoders
 from training.recipe import Recipe, Section
 from training.sampling import Counterparts, Pool, Sample, draw_start
 from training.shards import unpack_pictures
@@ -137,7 +137,6 @@ class MMMSBALesson(Lesson):
 
         self.model = MMMSBA(self.config)
         self._encoders = self.config, part.encoders, part.pair
-        self._tuning = read_tuning(None if part.encoders is None else Path(part.encoders))
         check_encoders({s.folder for s in samples}, *_published(part.encoders))
         self.model.encoder.load_state_dict(load_encoder(*self._encoders).state_dict())
         for sample in judged:
@@ -266,7 +265,7 @@ class MMMSBALesson(Lesson):
     # ---- what comes of it ---------------------------------------------------------------------------------------
 
     def card(self) -> dict:
-        return {"architecture": asdict(self.config), "input_spec": asdict(self.spec), **self._tuning}
+        return {"architecture": asdict(self.config), "input_spec": asdict(self.spec)}
 
     def detector(self, model: MMMSBA) -> MMMSBADetector:
         return MMMSBADetector(model, self.card(), self.spec, next(model.parameters()).device)

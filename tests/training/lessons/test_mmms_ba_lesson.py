@@ -123,7 +123,7 @@ def test_batches_follow_from_seed_step_and_rank(taught):
     torch.testing.assert_close(whole, taught.batch(3, 0, 1), rtol=0, atol=0, equal_nan=True)
     assert not torch.equal(whole["face"], taught.batch(4, 0, 1)["face"])
     shared = [taught.batch(3, rank, 2) for rank in (0, 1)]
-    assert whole["face"].shape == (8, SEQUENCES, 8160) and whole["face"].dtype == torch.float16
+    assert whole["face"].shape == (8, SEQUENCES, 4 * 144) and whole["face"].dtype == torch.float16
     for name, value in whole.items():  # rank 0 has pairs 0 and 2, rank 1 pairs 1 and 3; genuine ones come first
         together = torch.stack([shared[rank][name][row] for row in range(4) for rank in (0, 1)])
         torch.testing.assert_close(together, value, equal_nan=True)
@@ -272,7 +272,7 @@ def test_one_class_alone_teaches_nothing(encoders, taught):
 
 def test_the_checkpoint_is_the_detector(taught):
     weights = taught.weights(taught.model)
-    assert weights["encoder.face.tuned.conv_stem.weight"].dtype == torch.float16
+    assert weights["encoder.face.conv_stem.weight"].dtype == torch.float16
     assert weights["head_class.weight"].dtype == torch.float32
     card = json.loads(json.dumps({**taught.card(), "recipe": taught.recipe.model_dump()}))
     judge = mmms_ba.load_detector(weights, card)
