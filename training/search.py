@@ -30,7 +30,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
-from detectors.encoders import FACE_PX, REGIONS, WIDTHS, FaceEncoder, region_shares
+from detectors.encoders import FACE_PX, INNER, REGIONS, WIDTHS, FaceEncoder, region_shares
 from detectors.restless import cepstra, filter_bank, how_restless, log_bands
 from media import AUDIO_HZ, GRID_HZ
 from training.crossval import Scored, figures_of, label_of
@@ -297,6 +297,7 @@ EVIDENCE: dict[str, dict[str, Evidence]] = {
         "all regions, stem and stage 1": partial(regions, depths=SHALLOW),
         "all regions, stages 2 to 4": partial(regions, depths=TEXTURES),
         "all regions, stages 5 to 7": partial(regions, depths=DEEP),
+        "all but the border, stages 2 to 4": partial(regions, only=INNER, depths=TEXTURES),
         "mouth, stages 2 to 4": mouth,
         **{f"mouth, {'stem' if depth == 0 else f'stage {depth}'}":
            partial(regions, only=("mouth",), depths=slice(depth, depth + 1)) for depth in range(len(WIDTHS))},
