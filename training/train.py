@@ -6,7 +6,7 @@
 
 Sources are dealt into the recipe's folds. `--fold K` (0 if not given) holds fold K out and keeps the step whose
 average ranks it best. `--fold all` does so for every fold, in RUN/fold-K, which measures the recipe, and then learns
-from everything, up to the median of the folds' best steps. What was itself learnt before, a tuned encoder and what it
+from everything, up to the median of the folds' best steps. What was itself learnt before, an encoder, say, and what it
 told of the samples, must not have seen the fold either: where `{fold}` stands in the recipe's places or in SHARDS, it
 becomes the fold's number, or `all`. A run is a folder, RUNS/<detector>:
 
