@@ -32,6 +32,7 @@ from detectors.mis_avoidd import (
     similarity_loss,
     statistics,
 )
+from detectors.restless import how_restless
 
 TINY = MISAVoiDDConfig(
     face_encoder="regions", face_regions=("eyes", "nose"), speech_encoder=True, deviations=True, masked=True, frames=3,
@@ -248,6 +249,34 @@ def test_the_papers_faces_are_a_mean_over_frames():
     expected = torch.stack([model.face_encoder(clip).flatten(1).mean(0) for clip in inputs.faces])
     torch.testing.assert_close(model.summaries(model.encode(inputs))["faces"], expected)
     assert set(model.summaries(model.encode(inputs))) == {"faces"}
+
+
+def test_of_a_restless_sound_only_its_changes_are_read():
+    """Rows of the speech encoder may lie anywhere, and the sound may be as loud as it likes."""
+    model, inputs = make(replace(TINY, restless=True)), clips(2)
+    features = model.encode(inputs)
+    told = model.summaries(features)["speech"]
+    seen = torch.ones(features.bands.shape[:2], dtype=torch.bool)
+    cepstra = model.cepstral_net.cepstra(features.bands, seen)
+    rows_seen = mis_avoidd.at_half_rate(seen, features.speech.shape[1])  # the end of the last row has no band
+    torch.testing.assert_close(told, how_restless(features.speech, rows_seen, cepstra, seen))
+    moved = model.summaries(features._replace(speech=features.speech + 5, bands=features.bands + 2))["speech"]
+    torch.testing.assert_close(moved, told, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(model.summaries(features._replace(speech=2 * features.speech))["speech"], told)
+
+
+def test_direct_heads_add_what_they_read_of_the_features():
+    torch.manual_seed(0)
+    model, inputs = make(replace(TINY, direct=True)), clips(3)
+    features = model.encode(inputs)
+    vectors, out = model._vectors(features), model.tell(features)
+    with torch.no_grad():
+        for linear in model.direct.values():
+            linear.weight.mul_(2)
+    again = model.tell(features)
+    for name, (before, after) in {"video": (out.video, again.video), "audio": (out.audio, again.audio)}.items():
+        torch.testing.assert_close(after - before, model.direct[name](vectors[name])[:, 0] / 2)
+    assert torch.equal(out.whole, again.whole)
 
 
 # --- the design

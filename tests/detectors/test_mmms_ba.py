@@ -36,6 +36,7 @@ from detectors.mmms_ba import (
     over_fakes,
     propose,
 )
+from detectors.restless import cepstra, how_restless, log_bands, restless_values
 from detectors.segments import clip_score
 
 NAN = float("nan")
@@ -120,6 +121,20 @@ def test_parameters_follow_the_papers_sizes(monkeypatch):
     assert parameters(face.ahead) + parameters(face.back) == 2 * 3 * 300 * (512 + 300 + 2)
     assert parameters(face.dense) == 600 * 100 + 100
     assert parameters(model.contexts) == 2 * (1_465_200 + 60_100) + 2 * 3 * 300 * (64 + 300 + 2) + 60_100
+
+
+def test_each_sequence_is_as_restless_as_it_is_by_itself(shipped):
+    """Of its own 5,120 samples and 16 rows; the last frames of a sequence look 240 samples ahead."""
+    encoder = shipped.encoder
+    audio, rows = 0.1 * torch.randn(1, 2 * 5120), torch.randn(1, 2, 16, 200)
+    told = encoder._how_restless(audio, rows)
+    assert told.shape == (1, 2, restless_values(200, 40))
+    bands = log_bands(F.pad(audio[:, 5120:], (0, 240)), encoder.bank)
+    seen = torch.ones(1, 32, dtype=torch.bool)
+    wanted = how_restless(rows[:, 1], seen[:, :16], cepstra(bands, seen, encoder.dct), seen)
+    torch.testing.assert_close(told[:, 1], wanted)
+    other = encoder._how_restless(torch.cat([5 * audio[:, :5120], audio[:, 5120:]], 1), rows)
+    torch.testing.assert_close(other[:, 1], told[:, 1])
 
 
 @pytest.mark.parametrize("config", [PAPER, SHIPPED], ids=["paper", "shipped"])
