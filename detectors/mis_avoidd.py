@@ -297,8 +297,7 @@ class MISAVoiDD(nn.Module):
         self.cepstral_net = CepstralNet(cfg)
         self.lip_net = LipNet() if cfg.lips else None
 
-        widths = {"audio": (self.cepstral_net.dim if cfg.sound_widths else 0)
-                  + (0 if speech_encoder is None else self.whiten_speech.out_dim),
+        widths = {"audio": self.cepstral_net.dim + (0 if speech_encoder is None else self.whiten_speech.out_dim),
                   "video": self.whiten_faces.out_dim, "lips": LipNet.dim}
         self.project = nn.ModuleDict({
             m: nn.Sequential(nn.Linear(widths[m], cfg.dim), nn.ReLU(), nn.LayerNorm(cfg.dim)) for m in cfg.modalities
@@ -402,12 +401,10 @@ class MISAVoiDD(nn.Module):
         """Modality -> (n, width), in the order of the tokens; those that are there."""
         summaries, vectors = self.summaries(features), {}
         if features.bands is not None:
-            heard = []
-            if self.cfg.sound_widths:
-                heard.append(self.cepstral_net(features.bands.float(), features.bands_seen))
+            vectors["audio"] = self.cepstral_net(features.bands.float(), features.bands_seen)
             if self.whiten_speech is not None:
-                heard.append(self.drop_features(self.whiten_speech(summaries["speech"])))
-            vectors["audio"] = torch.cat(heard, dim=1)
+                heard = self.drop_features(self.whiten_speech(summaries["speech"]))
+                vectors["audio"] = torch.cat([vectors["audio"], heard], dim=1)
         if features.faces is not None:
             vectors["video"] = self.drop_features(self.whiten_faces(summaries["faces"]))
         if features.lips is not None and self.lip_net is not None:
