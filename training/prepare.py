@@ -381,6 +381,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--engine", choices=list(ENGINES), default="local")
     parser.add_argument("--json", action="store_true", help="print the summary as one JSON line, last")
     args = parser.parse_args(argv)
+    if not 0 <= args.partial <= 1:
+        parser.error(f"--partial is a share, from 0 to 1, not {args.partial:g}")
     try:
         records = read_dataset(args.dataset, args.root)
     except (FileNotFoundError, ValueError) as error:

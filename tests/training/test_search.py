@@ -62,3 +62,9 @@ def test_the_command_prints_a_table_of_real_evidence(folders, capsys, monkeypatc
                         "--only", "noise residual", "frequencies", "frame differences"]) == 0
     out = capsys.readouterr().out
     assert "| noise residual | " in out and "| frame differences | " in out and "nan" not in out
+
+
+def test_sound_without_encoded_samples_is_refused_in_words(folders, capsys):
+    with pytest.raises(SystemExit):
+        module.main([str(folders), "--head", "audio"])
+    assert "sound needs --encoded" in capsys.readouterr().err

@@ -253,3 +253,10 @@ def test_labels_without_spans_survive_the_chain(root):
     record = Record(file="real.mp4", dataset="x", split="train", video_fake=1.0, audio_fake=np.nan)
     [packed] = training_prepare._groups(record, plan(root, as_is=False, records=(record,)))
     assert (packed.line["video_fake"], packed.line["audio_fake"], packed.line["spans"]) == (1.0, None, [])
+
+
+@pytest.mark.parametrize("share", ["-0.1", "3", "nan"])
+def test_a_share_beyond_its_bounds_is_refused_in_words(tmp_path, capsys, share):
+    with pytest.raises(SystemExit):
+        training_prepare.main(["manifest", str(tmp_path), "--out", str(tmp_path / "out"), "--partial", share])
+    assert "--partial is a share, from 0 to 1" in capsys.readouterr().err
