@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 import av
 import numpy as np
 import pytest
-from find_browser import chromium_on_path
-from visiting import Visit
+
+from tests.browser.find_browser import chromium_on_path
+from tests.browser.visiting import Visit
 
 ARGS = [
     "--no-sandbox",

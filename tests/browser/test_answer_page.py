@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from visiting import ANSWER_MS, QUICK, Visit
+
+from tests.browser.visiting import ANSWER_MS, QUICK, Visit
 
 pytestmark = pytest.mark.browser
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 
 import pytest
-from test_journeys import BEYOND_WINDOW, reached
-from visiting import QUICK
 
+from tests.browser.test_journeys import BEYOND_WINDOW, reached
+from tests.browser.visiting import QUICK
 from ui import explain
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(1500)]  # some hundred forward passes on shared processors

@@ -6,8 +6,8 @@ import base64
 
 import numpy as np
 import pytest
-from visiting import QUICK
 
+from tests.browser.visiting import QUICK
 from ui import scoring, texts, waiting
 
 pytestmark = pytest.mark.browser

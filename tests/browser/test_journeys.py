@@ -8,7 +8,8 @@ import json
 import time
 
 import pytest
-from visiting import QUICK
+
+from tests.browser.visiting import QUICK
 
 pytestmark = pytest.mark.browser
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from visiting import ANSWER_MS, QUICK
+
+from tests.browser.visiting import ANSWER_MS, QUICK
 
 pytestmark = pytest.mark.browser
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import av
 import pytest
-from test_answer_page import serious
-from test_journeys import BEYOND_WINDOW, downloaded
-from visiting import QUICK, Visit
+
+from tests.browser.test_answer_page import serious
+from tests.browser.test_journeys import BEYOND_WINDOW, downloaded
+from tests.browser.visiting import QUICK, Visit
 
 pytestmark = pytest.mark.browser
 

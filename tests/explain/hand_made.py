@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from tiny_detectors import Spots, a_target
 
 from explain.explanation import Explanation
 from explain.faithfulness import Faithfulness
@@ -11,6 +10,7 @@ from explain.layout import blocks, cells
 from explain.maps import Map
 from explain.regions import REGIONS
 from explain.share import Share
+from tests.explain.tiny_detectors import Spots, a_target
 
 PASSED = Faithfulness(0.1, "blur", draws=20, drop=0.4, logit_drop=2.0, random_drop=0.05, random_logit_drop=0.2,
                       beats=1.0)

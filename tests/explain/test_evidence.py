@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from tiny_detectors import Spots, a_target, an_input
 
 from explain.baselines import blurred
 from explain.evidence import PIXEL_MOST, RISE, plant_evidence
@@ -12,6 +11,7 @@ from explain.layout import blocks
 from explain.maps import integrate_gradients
 from explain.planted import Plant, truth_on
 from explain.regions import REGIONS, face_regions
+from tests.explain.tiny_detectors import Spots, a_target, an_input
 
 
 def test_the_picture_changes_inside_region_and_span_alone_until_the_logit_has_risen():

@@ -6,11 +6,11 @@ import json
 
 import numpy as np
 import pytest
-from tiny_detectors import Spots, TinyDetector, a_clip
 
 from detectors.contract import InputSpec, Segment, WindowScores
 from explain import Cancelled, NothingToExplain, aim, default_method, explain, usual_methods
 from media import AUDIO_HZ
+from tests.explain.tiny_detectors import Spots, TinyDetector, a_clip
 
 BRIGHT = Segment(1.0, 2.0, 0.9, "video", 0)
 

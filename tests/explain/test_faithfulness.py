@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tiny_detectors import Spots, a_target, an_input
 
 from explain.faithfulness import Faithfulness, examine, mark_highest, move_at_random, pointing, temporal_pointing
 from explain.maps import ablate, integrate_gradients
+from tests.explain.tiny_detectors import Spots, a_target, an_input
 
 
 @pytest.fixture(scope="module")

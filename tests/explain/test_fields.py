@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hand_made import fine, narrow, readable
 
 from explain.fields import (
     covered,
@@ -18,6 +17,7 @@ from explain.fields import (
     values_at,
 )
 from explain.regions import REGIONS, face_regions, lip_crop_regions
+from tests.explain.hand_made import fine, narrow, readable
 
 
 def test_windows_that_touch_are_one_run():

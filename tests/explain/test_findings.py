@@ -6,11 +6,11 @@ import json
 from dataclasses import replace
 
 import pytest
-from hand_made import FAILED, PASSED, fine, readable, told
-from tiny_detectors import SPEC, Spots, TinyDetector, a_clip
 
 from explain import findings
 from explain.findings import candidates, explain_answer, pictures_of, to_overlay
+from tests.explain.hand_made import FAILED, PASSED, fine, readable, told
+from tests.explain.tiny_detectors import SPEC, Spots, TinyDetector, a_clip
 
 WINDOWS = [
     {"track": 0, "start_s": [0.0, 1.0], "end_s": [1.0, 2.0], "video": [0.9, 0.1], "audio": [0.2, None], "sync": None,

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny_detectors import Spots, a_target, an_input
 
 from explain.layout import blocks, cells, modalities, name_band
 from explain.regions import REGIONS
+from tests.explain.tiny_detectors import Spots, a_target, an_input
 
 
 @pytest.mark.parametrize("make", [modalities, cells, blocks])

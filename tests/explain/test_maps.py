@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny_detectors import Camera, Recurrent, Spots, a_target, an_input
 
 from explain.faithfulness import pointing
 from explain.maps import METHODS, NoMap, ablate, grad_cam, integrate_gradients, on_blocks, smooth_gradients
 from explain.regions import REGIONS
 from explain.state import borrowed
 from explain.target import Cancelled
+from tests.explain.tiny_detectors import Camera, Recurrent, Spots, a_target, an_input
 
 
 def truth(target, part, steps, places):

@@ -7,13 +7,13 @@ import io
 import cv2
 import numpy as np
 import pytest
-from hand_made import FAILED, PASSED, fine, narrow, readable, told
 from PIL import Image
-from tiny_detectors import a_clip
 
 from explain import words
 from explain.pictures import draw, mouth_loop
 from explain.sheet import BELIEVED, GREYED, WIDTH_PX, time_axis
+from tests.explain.hand_made import FAILED, PASSED, fine, narrow, readable, told
+from tests.explain.tiny_detectors import a_clip
 
 
 @pytest.fixture(scope="module")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tiny_detectors import Spots, TinyDetector, a_clip
 
 from explain import aim
 from explain.layout import blocks, cells
 from explain.planted import Plant, plant, truth_on
 from explain.regions import REGIONS, face_regions, lip_crop_regions
 from media import AUDIO_HZ
+from tests.explain.tiny_detectors import Spots, TinyDetector, a_clip
 
 
 def test_a_patch_changes_its_region_in_its_span_and_nothing_else():

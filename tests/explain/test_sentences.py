@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tiny_detectors import Spots, a_target
 
 from explain.layout import cells
 from explain.maps import Map
 from explain.regions import REGIONS
 from explain.sentences import tell_table
 from explain.share import Share
+from tests.explain.tiny_detectors import Spots, a_target
 
 STARTS_S = np.array([2.0])
 

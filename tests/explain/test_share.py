@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny_detectors import Spots, a_target, an_input
 
 from explain.sentences import tell_share
 from explain.share import share_modalities
+from tests.explain.tiny_detectors import Spots, a_target, an_input
 
 
 @torch.no_grad()

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 from captum.attr import IntegratedGradients
-from tiny_detectors import SPEC, Camera, Spots, TinyDetector, a_target, an_input
 
 from detectors.contract import Inputs
 from explain.baselines import blurred, mean_of_window, neutral
 from explain.layout import blocks
 from explain.sound import spectrum
 from explain.target import Cancelled, Target
+from tests.explain.tiny_detectors import SPEC, Camera, Spots, TinyDetector, a_target, an_input
 
 
 def everything(target, value):

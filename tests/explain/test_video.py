@@ -5,12 +5,12 @@ from __future__ import annotations
 import av
 import numpy as np
 import pytest
-from hand_made import FAILED, fine, told
 
 from explain.target import Cancelled
 from explain.video import annotate
 from media import AUDIO_HZ, ClipInfo, FaceTrack, PreparedClip, Quality
 from media.crops import TEMPLATE
+from tests.explain.hand_made import FAILED, fine, told
 
 BOX = (50, 30, 90, 80)
 TONE_HZ = 1000

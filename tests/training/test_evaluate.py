@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from known_rows import row
 
 from detectors import InputSpec, Thresholds, WindowScores
 from media import AUDIO_HZ, ClipInfo, FaceTrack, PreparedClip, Quality
+from tests.training.known_rows import row
 from training import evaluate
 from training.evaluate import (
     Item,

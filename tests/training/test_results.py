@@ -6,9 +6,9 @@ import json
 from dataclasses import replace
 
 import pytest
-from known_rows import row
 
 from detectors import Thresholds
+from tests.training.known_rows import row
 from training import results
 from training.results import summarise
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 
 import pytest
-from test_html import PAYLOADS
 
 from detectors import MODULES, available
 from tests.strict_html import Page
+from tests.ui.test_html import PAYLOADS
 from ui import detectors as tab
 from ui.detectors import bins, card_html, detectors_html, failures, family_name, reliability_html, words_of
 

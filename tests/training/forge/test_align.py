@@ -5,9 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from drawn_face import CORNER, FACE_PX, landmarks_of, textured
 
 from media.crops import TEMPLATE
+from tests.training.forge.drawn_face import CORNER, FACE_PX, landmarks_of, textured
 from training.forge.align import cut, face_matrices, five_points, known, moved, paste
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from drawn_face import drawn_footage
 
+from tests.training.forge.drawn_face import drawn_footage
 from training.forge.contact_sheet import LABEL_PX, TILE_PX, draw_sheet, picture_families
 from training.forge.footage import Unsuitable
 from training.forge.learnt import SHIPPED

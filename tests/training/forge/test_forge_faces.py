@@ -8,9 +8,9 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from drawn_face import CORNER, FACE_PX, drawn_footage
 
 from media.crops import TEMPLATE
+from tests.training.forge.drawn_face import CORNER, FACE_PX, drawn_footage
 from training.forge import faces
 from training.forge.faces import jitter, resynthesise, self_blend, swap_identity
 from training.forge.footage import Footage, Forgery, Span, Unsuitable

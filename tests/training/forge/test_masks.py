@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from drawn_face import template_mesh
 
 from media.crops import TEMPLATE
+from tests.training.forge.drawn_face import template_mesh
 from training.forge.masks import REGIONS, Outline, draw_masks, draw_outline
 
 SIDE = 160

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from drawn_face import CORNER, FACE_PX, drawn_footage
 
 from media.crops import TEMPLATE
+from tests.training.forge.drawn_face import CORNER, FACE_PX, drawn_footage
 from training.forge import mouths
 from training.forge.footage import Unsuitable
 from training.forge.mouths import rerender_mouth, transplant_mouth

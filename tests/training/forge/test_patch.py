@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from drawn_face import FACE_PX, drawn_footage
 
 from media.crops import TEMPLATE
+from tests.training.forge.drawn_face import FACE_PX, drawn_footage
 from training.forge.align import five_points
 from training.forge.footage import Span, Unsuitable
 from training.forge.patch import MOST_PX, ROOM, FacePatch, frame_spans
