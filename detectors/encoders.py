@@ -146,15 +146,18 @@ class FaceEncoder(_Frozen):
 
     def _look(self, faces: Tensor) -> Tensor:
         """As forward."""
+        return self.over_regions(self.maps(faces))
+
+    def maps(self, faces: Tensor) -> list[Tensor]:
+        """faces as forward has them -> the maps of the stem and of each stage, (n, C, side, side): sides of a half, a
+        half, a quarter, an eighth and a sixteenth of face_px, rounded up."""
         pixels = (2 * faces - 1).contiguous(memory_format=torch.channels_last)  # a third faster on a CPU
         as_loaded = nn.Sequential(self.conv_stem, self.bn1), self.blocks
         stem, stages = as_loaded if torch.is_grad_enabled() else self._folded
-        x = stem(pixels)
-        told = [self._over_regions(x)]
+        told = [stem(pixels)]
         for stage in stages:
-            x = stage(x)
-            told.append(self._over_regions(x))
-        return torch.cat(told, dim=2)
+            told.append(stage(told[-1]))
+        return told
 
     @cached_property
     def _folded(self) -> tuple[nn.Sequential, nn.Sequential]:
@@ -169,10 +172,10 @@ class FaceEncoder(_Frozen):
                         setattr(part, norm_name, norm.act)
             return stem, stages
 
-    def _over_regions(self, maps: Tensor) -> Tensor:
-        """(n, C, side, side) -> weighted means (n, R, C)."""
-        weights = self.get_buffer(f"weights_{maps.shape[-1]}")
-        return weights @ maps.permute(0, 2, 3, 1).flatten(1, 2)  # channels are last in memory: nothing is copied
+    def over_regions(self, maps: Sequence[Tensor]) -> Tensor:
+        """What `maps` gave -> its means by region (n, rows, dim)."""
+        return torch.cat([self.get_buffer(f"weights_{x.shape[-1]}") @ x.permute(0, 2, 3, 1).flatten(1, 2)
+                          for x in maps], dim=2)  # channels are last in memory: nothing is copied
 
 
 def part_of(told: Tensor, regions: Sequence[str] = REGIONS, depths: tuple[int, int] = ALL_DEPTHS) -> Tensor:

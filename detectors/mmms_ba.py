@@ -30,6 +30,9 @@ Departures of `SHIPPED`, which has some thousand clips to learn from instead of 
 - Two more heads of ours, "video" on V and L and "audio" on A, so that a segment can name its modality. "sync" is
   SyncPair.mismatch_logit, not trained here: evidence of MISMATCH only. Sound-driven fakes are in better sync than
   genuine clips are, so good sync says nothing.
+- Where a part of a clip was forged is told by a linear map of ours (`StandOut`) from how its sequences differ from
+  their own window: a person, a camera and a codec are the same throughout a clip, so what is forged of it stands out of
+  the clip itself far more than of all clips. That stretch is proposed beside the spans of the paper's heads.
 - The paper calls a clip fake if any sequence is: a maximum, whose false alarms grow with the length of the clip. Here
   the more suspicious half of the sequences decides (detectors.segments.clip_score).
 
@@ -120,11 +123,11 @@ class MMMSBAConfig:
     attention: str = "bi-modal"  # "mmus-sa": over the modalities of a sequence; "ms-sa": within each modality (§7.2)
     encoder: str = "resnet18"  # or "pretrained"
     mels: int = 64  # of the resnet18 configuration
-    face_regions: tuple[str, ...] = REGIONS  # of the pretrained one, as the next three: what is read of a face ...
+    face_regions: tuple[str, ...] = REGIONS  # of the pretrained one, as the next two: what is read of a face ...
     face_depths: tuple[int, int] = ALL_DEPTHS  # ... in maps from the first of these to before the last
-    restless: bool = False  # of sound, how much it changes is read, not what it is like: see detectors.restless
-    sync: SyncConfig = SyncConfig()  # of the pretrained one
+    sync: SyncConfig = SyncConfig()
     components: int = 0  # principal components of the encoder's features that each GRU reads; 0: the features
+    contrasts: int = 0  # and of how a sequence differs from its window, which StandOut reads; 0: there is none
     input_dropout: float = 0.0
     hidden: int = 300  # per direction
     dense: int = 100
@@ -137,6 +140,8 @@ class MMMSBAConfig:
             raise ValueError(f"parts are two or three of {', '.join(PARTS)}, not {self.parts}")
         if self.attention not in ("bi-modal", "mmus-sa", "ms-sa"):
             raise ValueError(f"attention is 'bi-modal', 'mmus-sa' or 'ms-sa', not {self.attention!r}")
+        if self.contrasts and self.encoder != "pretrained":
+            raise ValueError("contrasts need the pretrained encoder")
         if self.encoder not in ("resnet18", "pretrained"):
             raise ValueError(f"encoder is 'resnet18' or 'pretrained', not {self.encoder!r}")
         if self.agreement and (self.encoder != "pretrained" or not {"lips", "audio"} <= set(self.parts)):
@@ -161,7 +166,7 @@ class MMMSBAConfig:
 
 PAPER = MMMSBAConfig()
 SHIPPED = replace(PAPER, faces=1, face_px=160, lips_px=48, encoder="pretrained", face_regions=INNER,
-                  face_depths=TEXTURES, restless=True, components=64, input_dropout=0.2, hidden=64, dense=32,
+                  face_depths=TEXTURES, components=64, contrasts=48, input_dropout=0.2, hidden=64, dense=32,
                   agreement=True, modality_heads=True)
 SPEC, SHIPPED_SPEC = PAPER.spec, SHIPPED.spec
 
@@ -181,6 +186,7 @@ class Features(NamedTuple):
     lip_steps: Tensor | None = None  # (n, N, 8, d) unit vectors of SyncPair, 25 a second
     lip_steps_there: Tensor | None = None  # (n, N, 8) bool
     sound_steps: Tensor | None = None  # (n, N, 8, d)
+    voice: Tensor | None = None  # (n, N, 200) means of the speech encoder's rows; they tell the source, see StandOut
 
 
 class Output(NamedTuple):
@@ -192,6 +198,7 @@ class Output(NamedTuple):
     audio: Tensor | None  # (n, N)
     mismatch: Tensor | None  # (n,) logit that lips and sound do not belong together; NaN where it cannot be told
     agreement: Tensor | None  # (n, 2 MOST + 1) mean similarity of lips and sound by offset; -inf where unknown
+    outstanding: dict[str, Tensor]  # "video" and "audio", those that StandOut tells: (n, N) logits
     picture_there: Tensor  # (n, N) bool: face or lips
     sound_there: Tensor  # (n, N) bool
 
@@ -290,8 +297,7 @@ class PretrainedEncoder(nn.Module):
             told = torch.empty(0, self.face.rows, self.face.dim)
             self.dims["face"] = part_of(told, cfg.face_regions, cfg.face_depths).shape[1]
         if self.speech is not None:
-            self.dims["audio"] = (restless_values(self.speech.dim, CEPSTRA) if cfg.restless
-                                  else 2 * (self.speech.dim + cfg.sync.dim + cfg.sync.bands))
+            self.dims["audio"] = restless_values(self.speech.dim, CEPSTRA)
             self.register_buffer("bank", filter_bank("linear", FILTERS), persistent=False)
             self.register_buffer("dct", AF.create_dct(CEPSTRA, FILTERS, "ortho"), persistent=False)
         self.eval()
@@ -350,14 +356,10 @@ class PretrainedEncoder(nn.Module):
 
     def sound_features(self, audio: Tensor, speech: Tensor, there: Tensor) -> dict[str, Tensor]:
         """audio (n, N·5120), SpeechEncoder's rows of it (n, N·16, 200), there (n, N) -> fields of Features."""
-        n, sequences = there.shape
-        vectors = self.pair.encode_sound(audio).unflatten(1, (sequences, -1))  # n N 8 d
-        log_mel = self.pair.log_mel(audio).transpose(1, 2).unflatten(1, (sequences, -1))  # n N 32 bands
-        rows = speech.unflatten(1, (sequences, -1))  # n N 16 200
-        if self.cfg.restless:
-            return {"audio": self._how_restless(audio, rows), "audio_there": there, "sound_steps": vectors}
-        parts = [mean_std(x, there[..., None].expand(x.shape[:3])) for x in (rows, vectors, log_mel)]
-        return {"audio": torch.cat(parts, dim=-1), "audio_there": there, "sound_steps": vectors}
+        vectors = self.pair.encode_sound(audio).unflatten(1, (there.shape[1], -1))  # n N 8 d
+        rows = speech.unflatten(1, (there.shape[1], -1))  # n N 16 200
+        return {"audio": self._how_restless(audio, rows), "audio_there": there, "sound_steps": vectors,
+                "voice": rows.mean(2)}
 
     def _how_restless(self, audio: Tensor, rows: Tensor) -> Tensor:
         """audio (n, N·5120), rows (n, N, 16, 200) -> (n, N, D), each sequence by itself."""
@@ -425,6 +427,48 @@ def bi_modal(x: Tensor, y: Tensor, x_there: Tensor, y_there: Tensor) -> Tensor:
     return torch.cat([attend(x, y, y_there) * x, attend(y, x, x_there) * y], dim=-1)
 
 
+def contrasts(x: Tensor, there: Tensor) -> Tensor:
+    """How x (n, N, d) differs from its mean over the sequences that are there (n, N); elsewhere 0."""
+    x = x.masked_fill(~there[..., None], 0.0)
+    return (x - x.sum(1, keepdim=True) / there.sum(1).clamp(min=1)[:, None, None]) * there[..., None]
+
+
+class StandOut(nn.Module):
+    """Ours: a linear map per modality from how each sequence differs from its own window to the logit that it alone was
+    forged. Of a clip that was forged throughout it says nothing, for there nothing differs.
+
+    For "video" it reads what the encoder tells of faces; for "audio" the means of the speech encoder's rows, which tell
+    voice and room, and so the web site of a clip, but stay the same throughout a genuine one. Nothing of it is trained
+    by steps: it is fitted as a whole, and tells nothing before (training.lessons.mmms_ba).
+    """
+
+    SOURCES = {"video": ("face", "face_there"), "audio": ("voice", "audio_there")}  # noqa: RUF012 (never changed)
+
+    def __init__(self, dims: dict[str, int], cfg: MMMSBAConfig):
+        """dims: modality -> width of its source, of those that there are."""
+        super().__init__()
+        self.whiten = nn.ModuleDict({modality: Whiten(dim, cfg.contrasts) for modality, dim in dims.items()})
+        self.maps = nn.ModuleDict({modality: nn.Linear(cfg.contrasts, 1) for modality in dims})
+        for line in self.maps.values():
+            nn.init.zeros_(line.weight)
+        self.requires_grad_(False)
+
+    def contrasts(self, features: Features, modality: str) -> tuple[Tensor, Tensor] | None:
+        """How each sequence differs from the mean of those that are there (n, N, d), 0 elsewhere; and which are
+        there (n, N). None where the modality is missing."""
+        x, there = (getattr(features, name) for name in self.SOURCES[modality])
+        if x is None:
+            return None
+        x = x.masked_fill(~there[..., None], 0.0)
+        return (x - x.sum(1, keepdim=True) / there.sum(1).clamp(min=1)[:, None, None]) * there[..., None], there
+
+    def forward(self, features: Features) -> dict[str, Tensor]:
+        """Modality -> (n, N), those that are there."""
+        given = {modality: found for modality in self.maps if (found := self.contrasts(features, modality))}
+        return {modality: self.maps[modality](self.whiten[modality](apart)).squeeze(-1)
+                for modality, (apart, _) in given.items()}
+
+
 class MMMSBA(nn.Module):
     """Encoders and, from `tell` on, what the paper describes. Three parts: face (V), lips (L), audio (A)."""
 
@@ -442,6 +486,10 @@ class MMMSBA(nn.Module):
         self.head_class = nn.Linear(width, 2)
         self.head_boundary = nn.Linear(width, 2)
         nn.init.constant_(self.head_boundary.bias, 0.5)
+        self.stand_out = None
+        if cfg.contrasts:
+            dims = {"video": self.encoder.dims.get("face"), "audio": getattr(self.encoder.speech, "dim", None)}
+            self.stand_out = StandOut({name: dim for name, dim in dims.items() if dim}, cfg)
         self.head_video = self.head_audio = None
         if cfg.modality_heads:
             self.head_video = nn.Linear(cfg.dense * sum(part != "audio" for part in cfg.parts), 1)
@@ -507,6 +555,7 @@ class MMMSBA(nn.Module):
         return Output(
             self.head_class(joined), self.head_boundary(joined).relu(), video, audio,
             None if synced is None else synced.mismatch, None if synced is None else synced.agreement,
+            {} if self.stand_out is None else self.stand_out(features),
             torch.stack([there[part] for part in pictures]).any(0), there.get("audio", nothing[1]))
 
     def _attention(self, context: dict[str, Tensor], there: dict[str, Tensor]) -> list[Tensor]:
@@ -704,11 +753,15 @@ class MMMSBADetector:
         heads = ("whole", *(("video", "audio") if cfg.modality_heads else ()),
                  *(("sync",) if cfg.encoder == "pretrained" else ()))
         told = {head: np.full((len(start_s), cfg.sequences), np.nan) for head in heads}
+        apart = {name: np.full((len(start_s), cfg.sequences), np.nan) for name in ("video", "audio")}  # logits
         spans_s = np.full((len(start_s), cfg.sequences, 2), np.nan)
         agreements = []
         for rows, out in outputs:
             for head, (logit, there) in self._per_sequence(out).items():
                 told[head][rows] = logit.double().sigmoid().masked_fill(~there, torch.nan).cpu().numpy()
+            for name, logit in out.outstanding.items():
+                there = out.picture_there if name == "video" else out.sound_there
+                apart[name][rows] = logit.double().masked_fill(~there, torch.nan).cpu().numpy()
             spans_s[rows] = self.model.spans(out.boundaries).double().cpu().numpy() + start_s[rows, None, None]
             if out.agreement is not None:
                 agreements.append(out.agreement.double().cpu().numpy())
@@ -716,7 +769,8 @@ class MMMSBADetector:
         scores = {head: timeline.mean(told[head]) if head in told else None for head in HEADS}
         return WindowScores(
             timeline.start_s, timeline.end_s, scores["video"], scores["audio"], scores["sync"], scores["whole"],
-            track_id, propose(timeline, spans_s, told["whole"], scores, track_id), _offset_s(agreements))
+            track_id, propose(timeline, spans_s, told["whole"], scores, track_id,
+                              {name: timeline.mean(logit) for name, logit in apart.items()}), _offset_s(agreements))
 
 
 def most_suspicious(logit: Tensor, there: Tensor) -> Tensor:
@@ -755,6 +809,7 @@ def load_detector(state: dict[str, Tensor], card: dict, device: str | torch.devi
 
 LEAST_SCORE = 0.01  # of a proposal
 LEAST_S = 0.1  # of a proposal
+OUTSTANDING = 0.4  # of the way from a clip's median logit to its highest: what lies above stands out
 
 
 @dataclass(frozen=True)
@@ -800,12 +855,14 @@ class Timeline:
 
 
 def propose(timeline: Timeline, spans_s: np.ndarray, told: np.ndarray, scores: dict[str, np.ndarray | None],
-            track_id: int | None) -> tuple[Segment, ...]:
+            track_id: int | None, outstanding: dict[str, np.ndarray]) -> tuple[Segment, ...]:
     """Each sequence proposes the span that it tells, with its own score; soft-NMS puts repetitions behind.
 
     spans_s [n, N, 2] in seconds of the clip and told [n, N], P(fake), as the windows told them; scores: head -> [m] on
-    the timeline. Ours: a span that reaches the end of its window, where the clip goes on, takes over the end that the
-    sequence at that place proposes, if that one is called fake too. So a clip that is fake throughout is one segment.
+    the timeline; outstanding: modality -> StandOut's logits [m].
+    Ours: a span that reaches the end of its window, where the clip goes on, takes over the end that the sequence at
+    that place proposes, if that one is called fake too. So a clip that is fake throughout is one segment.
+    Ours, too: what stands out of the clip in picture or sound (`stand_out`) is proposed beside them.
     """
     spans_s = np.clip(spans_s, timeline.window_start_s[:, None, None], timeline.window_end_s[:, None, None])
     whole, place = scores["whole"], timeline.central(told)
@@ -826,12 +883,42 @@ def propose(timeline: Timeline, spans_s: np.ndarray, told: np.ndarray, scores: d
             spans[at, 1] = max(spans[at, 1], spans[source, 1])
 
     able = known[spans[known, 1] - spans[known, 0] >= LEAST_S]
-    taken, kept = soft_nms(spans[able], whole[able], least=LEAST_SCORE)
+    spans, marks = spans[able], whole[able]
+    modalities: list[str | None] = [None] * len(spans)
+    for modality, logits in outstanding.items():
+        if (found := stand_out(logits)) is not None:
+            first, last, mark = found
+            spans = np.append(spans, [[timeline.start_s[first], timeline.end_s[last]]], axis=0)
+            marks, modalities = np.append(marks, mark), [*modalities, modality]
+    taken, kept = soft_nms(spans, marks, least=LEAST_SCORE)
     segments = []
-    for span, score in zip(spans[able[taken]], kept):
-        modality = _modality(timeline, span, scores, "audio" if track_id is None else "video")
-        segments.append(Segment(*map(float, span), float(score), modality, None if modality == "audio" else track_id))
+    for row, score in zip(taken, kept):
+        modality = modalities[row] or _modality(timeline, spans[row], scores, "audio" if track_id is None else "video")
+        segments.append(Segment(*map(float, spans[row]), float(score), modality,
+                                None if modality == "audio" else track_id))
     return tuple(segments)
+
+
+def stand_out(logits: np.ndarray) -> tuple[int, int, float] | None:
+    """First and last of the sequences in a row that stand out of their clip, and the score of them; logits [m] of
+    StandOut, NaN where it tells nothing. None where fewer than two are told, or all are alike.
+
+    The stretch with the greatest sum of logits above the height that lies OUTSTANDING of the way from their median to
+    the highest. Its score is the mean probability there.
+    """
+    known = np.isfinite(logits)
+    if known.sum() < 2:
+        return None
+    middle, highest = np.median(logits[known]), logits[known].max()
+    height = middle + OUTSTANDING * (highest - middle)
+    above = np.append(0.0, np.where(known, logits - height, logits[known].min() - height).cumsum())
+    least = np.minimum.accumulate(above)
+    end = int((above - least).argmax())
+    if above[end] <= least[end]:
+        return None
+    first = int(above[:end].argmin())
+    inside = logits[first:end][known[first:end]]
+    return first, end - 1, float((1 / (1 + np.exp(-inside))).mean())
 
 
 def _modality(timeline: Timeline, span: np.ndarray, scores: dict[str, np.ndarray | None], otherwise: str) -> str:

@@ -14,9 +14,13 @@ Departures:
   same lengths, the same parameters, and a quarter of the cost of the filter bank, which is three quarters of the
   published network's (4.2 becomes 1.9 GMACs a window). That convolution then spans 1.8 ms instead of 0.4 ms, so
   weights do not carry over between the two.
-- `SHIPPED` reads faces of 128 pixels instead of 224: few faces in the training clips are wider, and a third of the
-  pixels are three times the training steps in the same hours. The maps (32, 16, 8, 4) are padded to multiples of
-  t = 7 inside SAAVM; fewer tokens mean fewer position parameters.
+- The picture of `SHIPPED` comes in at 1/16, as stages 2 to 4 of a frozen EfficientNet-Lite0 (detectors.encoders) tell
+  it; the two stages before carry the sound alone. Learnt from pixels, a thousand clips teach which web site a face is
+  from (docs/experiments.md). The border around the face, which tells the site too, is blank: 0 after the norm.
+- Beside f_v stands in `SHIPPED` what Lite0 tells of the inner face, on average over the frames, and beside f_a how much
+  the sound's linear cepstra change (detectors.restless): the first principal components over the training clips.
+- `SHIPPED` reads faces of 128 pixels instead of 224: few faces in the training clips are wider. The maps (8, 4) are
+  padded to multiples of t = 7 inside SAAVM; fewer tokens mean fewer position parameters.
 - `SHIPPED` starts the frame fusion as the identity instead of at random. 24 random matrices in a row turn the frames
   into sums of random sign, and the mean over frames at the end keeps a quarter of what all of them have in common.
 - `SHIPPED` has no style shuffle. The pooled feature is, but for the border, a linear map of each channel's mean, which
@@ -58,16 +62,22 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+import torchaudio.functional as AF
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.func import functional_call
 
 from detectors.contract import Inputs, InputSpec, Windows, WindowScores
+from detectors.encoders import INNER, REGIONS, TEXTURES, WIDTHS, FaceEncoder, part_of, region_shares
+from detectors.restless import CEPSTRA_ORDERS, cepstra, filter_bank, log_bands, restlessness
 from detectors.scoring import calibrated, score_windows
+from detectors.whitening import Whiten
 
 NAME, CITATION = "SS-AVD", "arXiv 2506.07358"
 FAKE, REAL = 0, 1  # class order of the two-class heads [code]
 AUDIO_HZ = 16_000
+JOINS = 2  # the stage at which a picture of textures comes in: its maps are a sixteenth of the face, as Lite0's fourth
+FILTERS, CEPSTRA = 64, 40  # linear in frequency; of how much the sound changes
 SPEC = InputSpec(
     window_s=3.0, hop_s=1.0, frames=10, face_px=224, audio_hz=AUDIO_HZ, modalities=("video", "audio"), stills=True
 )
@@ -94,6 +104,9 @@ class SSAVDConfig:
     attention_cap: float | None = None  # P of VPM's attention is cut off here; [code] leaves it open
     fuse_identity: bool = False  # frame fusion starts as the identity; [code] starts at random
     drop_path: float = 0.1  # chance that a residual branch is skipped in training
+    textures: bool = False  # the picture comes in as frozen maps, at stage JOINS; False: as pixels, at the first
+    beside: int = 0  # components of the textures, and of how the sound changes, that stand beside f_v and f_a
+    beside_dropout: float = 0.0  # share of them that is dropped in training
     faithful_unchunk: bool = True  # [code] puts tokens back interleaved, see `unchunk`; False: in place
 
     def __post_init__(self):
@@ -108,20 +121,27 @@ class SSAVDConfig:
         if self.samples % (multiple := 4 * 2 ** (len(self.widths) - 1) * self.frames):
             raise ValueError(f"samples must be a multiple of {multiple}, for {self.frames} equal pieces in every "
                              f"stage, not {self.samples}")
+        if self.beside and not self.textures:
+            raise ValueError("what stands beside f_v comes from the frozen maps: it needs textures")
 
     @property
     def video_sizes(self) -> list[int]:
         """Side of the square map in each stage, in pixels."""
         return [math.ceil(self.face_px / 2 ** (i + 2)) for i in range(len(self.widths))]
 
+    @property
+    def enters(self) -> int:
+        """The stage at which the picture comes in."""
+        return JOINS if self.textures else 0
+
 
 PAPER = SSAVDConfig()
 FAST_SINC = replace(PAPER, sinc_stride=4)
 SHIPPED = replace(FAST_SINC, face_px=128, residual_init=0.1, rectify_audio=True, attention_cap=6.0,
-                  fuse_identity=True, style_shuffle=False)
+                  fuse_identity=True, style_shuffle=False, textures=True, beside=64, beside_dropout=0.2)
 SHIPPED_SPEC = replace(SPEC, face_px=SHIPPED.face_px)
 # Width study: the same network at about 0.5, 1 and 2 million parameters.
-WIDTHS = {
+SIZES = {
     "0.5M": FAST_SINC,
     "1M": replace(FAST_SINC, widths=(12, 24, 56, 104)),
     "2M": replace(FAST_SINC, widths=(20, 40, 80, 168)),
@@ -137,7 +157,6 @@ class TrainingTerms(NamedTuple):
     adversarial_audio: Tensor | None
     shuffled: Tensor | None  # whole head on [f_v(i); f_a(partner(i))]
     partner: Tensor | None  # (B,) int64
-    maps: tuple[Tensor, ...]  # the picture's maps (B·T,C,H,W) after each stage; empty without a picture
 
 
 class SSAVDOutput(NamedTuple):
@@ -146,9 +165,9 @@ class SSAVDOutput(NamedTuple):
     video: Tensor | None
     audio: Tensor | None
     whole: Tensor | None
-    f_v: Tensor | None  # (B, C)
-    f_a: Tensor | None  # (B, C)
-    z: Tensor | None  # (B, 2C) = [f_v; f_a]
+    f_v: Tensor | None  # (B, C + beside)
+    f_a: Tensor | None  # (B, C + beside)
+    z: Tensor | None  # (B, 2 (C + beside)) = [f_v; f_a]
     training: TrainingTerms | None = None  # only from a model in training mode
 
 
@@ -458,29 +477,31 @@ class FrameConcat(nn.Module):
 
 class SAAVM(nn.Module):
     """Self-attention audio-visual module: both streams squeezed to one channel and cut into tokens of t²
-    values, which attend to each other and are added back. Video (B·T,C,H,W), audio (B,C,L), each or None."""
+    values, which attend to each other and are added back. Video (B·T,C,H,W), audio (B,C,L), each or None. Of size 0
+    it has no video."""
 
     def __init__(self, dim: int, size: int, cfg: SSAVDConfig):
         super().__init__()
         self.frames, self.size, self.t, self.faithful = cfg.frames, size, cfg.window, cfg.faithful_unchunk
-        self.squeeze_video = nn.Sequential(
-            xavier(nn.Conv2d(dim, dim, 3, padding=1, groups=dim)),
-            nn.BatchNorm2d(dim),
-            nn.ReLU(inplace=True),
-            xavier(nn.Conv2d(dim, 1, 3, padding=1)),
-        )
+        if size:
+            self.squeeze_video = nn.Sequential(
+                xavier(nn.Conv2d(dim, dim, 3, padding=1, groups=dim)),
+                nn.BatchNorm2d(dim),
+                nn.ReLU(inplace=True),
+                xavier(nn.Conv2d(dim, 1, 3, padding=1)),
+            )
+            self.expand_video = xavier(nn.Conv2d(1, dim, 3, padding=1))
+            self.alpha_video = nn.Parameter(torch.full((dim, 1, 1), cfg.residual_init))
         self.squeeze_audio = nn.Sequential(
             xavier(nn.Conv1d(dim, dim, 3, padding=1)),
             nn.BatchNorm1d(dim),
             nn.ReLU(inplace=True),
             xavier(MixDown(dim)),
         )
-        self.expand_video = xavier(nn.Conv2d(1, dim, 3, padding=1))
         self.expand_audio = xavier(nn.Conv1d(1, dim, 33, padding=16))
         n_video = cfg.frames * math.ceil(size / cfg.window) ** 2
         fusion = TokenAttention if cfg.fusion == "saavm" else FrameConcat
         self.fusion = fusion(n_video, cfg.frames, cfg.window**2)
-        self.alpha_video = nn.Parameter(torch.full((dim, 1, 1), cfg.residual_init))
         self.alpha_audio = nn.Parameter(torch.full((dim, 1), cfg.residual_init))
         self.drop_video = DropPath(cfg.drop_path, group=cfg.frames)  # a draw per clip [code]
         self.drop_audio = DropPath(cfg.drop_path)
@@ -503,52 +524,74 @@ class SAAVM(nn.Module):
 
 
 class CAVL(nn.Module):
-    """VPM on the video, then SAAVM on both, a batch norm after each [paper order, code details]."""
+    """VPM on the video, then SAAVM on both, a batch norm after each [paper order, code details]. Of size 0: before the
+    picture comes in, for the sound alone."""
 
     def __init__(self, dim: int, size: int, cfg: SSAVDConfig):
         super().__init__()
-        self.vpm, self.saavm = VPM(dim, cfg), SAAVM(dim, size, cfg)
-        self.norm_vpm, self.norm_video, self.norm_audio = (
-            nn.BatchNorm2d(dim), nn.BatchNorm2d(dim), nn.BatchNorm1d(dim)
-        )
+        self.saavm, self.norm_audio = SAAVM(dim, size, cfg), nn.BatchNorm1d(dim)
+        if size:
+            self.vpm, self.norm_vpm, self.norm_video = VPM(dim, cfg), nn.BatchNorm2d(dim), nn.BatchNorm2d(dim)
 
     def forward(self, video: Tensor | None, audio: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
         if video is not None:
             video = self.norm_vpm(self.vpm(video))
         video, audio = self.saavm(video, audio)
-        return _each(self.norm_video, video), _each(self.norm_audio, audio)
+        return None if video is None else self.norm_video(video), _each(self.norm_audio, audio)
 
 
 class Stage(nn.Module):
-    """Down-sampling, `depth` blocks, a batch norm. The first stage quarters the maps, the others halve."""
+    """Down-sampling, `depth` blocks, a batch norm. The first stage quarters the maps, the others halve. Where the
+    picture comes in as textures, JOINS takes them in and the stages before have no picture."""
 
     def __init__(self, index: int, cfg: SSAVDConfig):
         super().__init__()
         dim, size = cfg.widths[index], cfg.video_sizes[index]
-        if index == 0:
+        before = cfg.widths[index - 1] if index else cfg.sinc_filters
+        if cfg.textures and index <= JOINS:
+            self.down_video = Textures(dim, size) if index == JOINS else None
+        elif index == 0:
             self.down_video = nn.Sequential(
                 xavier(nn.Conv2d(3, dim, 7, stride=2, padding=3, bias=False)),
                 nn.BatchNorm2d(dim),
                 nn.ReLU(inplace=True),
                 nn.MaxPool2d(3, stride=2, padding=1),
             )
-            audio = nn.Conv1d(cfg.sinc_filters, dim, 7, stride=4 // cfg.sinc_stride, padding=3)
         else:
-            before = cfg.widths[index - 1]
             self.down_video = nn.Sequential(
                 xavier(nn.Conv2d(before, dim, 3, stride=2, padding=1)), nn.BatchNorm2d(dim)
             )
-            audio = nn.Conv1d(before, dim, 3, stride=2, padding=1)
+        audio = (nn.Conv1d(before, dim, 3, stride=2, padding=1) if index else
+                 nn.Conv1d(before, dim, 7, stride=4 // cfg.sinc_stride, padding=3))
         rectify = [nn.ReLU(inplace=True)] if cfg.rectify_audio else []
         self.down_audio = nn.Sequential(xavier(audio), nn.BatchNorm1d(dim), *rectify)
+        size = 0 if self.down_video is None else size
         self.blocks = nn.ModuleList(CAVL(dim, size, cfg) for _ in range(cfg.depths[index]))
-        self.norm_video, self.norm_audio = nn.BatchNorm2d(dim), nn.BatchNorm1d(dim)
+        self.norm_video, self.norm_audio = nn.BatchNorm2d(dim) if size else None, nn.BatchNorm1d(dim)
 
     def forward(self, video: Tensor | None, audio: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        """video: maps, or for JOINS what a FaceEncoder's `maps` gave."""
         video, audio = _each(self.down_video, video), _each(self.down_audio, audio)
         for block in self.blocks:
             video, audio = block(video, audio)
         return _each(self.norm_video, video), _each(self.norm_audio, audio)
+
+
+class Textures(nn.Module):
+    """What a FaceEncoder's `maps` gave of N faces -> (N, dim, size, size), the border around the face blank."""
+
+    def __init__(self, dim: int, size: int):
+        super().__init__()
+        width = sum(WIDTHS[slice(*TEXTURES)])
+        self.norm = nn.BatchNorm2d(width, affine=False)
+        self.mix, self.norm_mixed = xavier(nn.Conv2d(width, dim, 1, bias=False)), nn.BatchNorm2d(dim)
+        inside = 1 - F.adaptive_avg_pool2d(region_shares(16 * size)[REGIONS.index("border")][None], size)
+        self.register_buffer("inside", inside, persistent=False)
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        side = self.inside.shape[-2:]
+        x = torch.cat([F.adaptive_avg_pool2d(x, side) for x in maps[slice(*TEXTURES)]], dim=1)
+        return self.norm_mixed(self.mix(self.norm(x) * self.inside))
 
 
 def _each(layer: nn.Module, x: Tensor | None) -> Tensor | None:
@@ -575,7 +618,7 @@ class SSAVD(nn.Module):
     def __init__(self, cfg: SSAVDConfig = PAPER, style_heads: bool = False):
         super().__init__()
         self.cfg = cfg
-        dim = cfg.widths[-1]
+        dim, told = cfg.widths[-1], cfg.widths[-1] + cfg.beside
         mean, std = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]).view(2, 3, 1, 1)  # ImageNet
         self.register_buffer("pixel_scale", 1 / std, persistent=False)
         self.register_buffer("pixel_shift", -mean / std, persistent=False)
@@ -583,7 +626,15 @@ class SSAVD(nn.Module):
         self.stages = nn.ModuleList(Stage(i, cfg) for i in range(len(cfg.widths)))
         self.pool_video = xavier(nn.Conv3d(dim, dim, 3, padding=1, groups=dim))
         self.pool_audio = xavier(nn.Conv1d(dim, dim, 31, padding=15, groups=dim))
-        self.head_video, self.head_audio, self.head_whole = linear(dim, 2), linear(dim, 2), linear(2 * dim, 2)
+        self.head_video, self.head_audio, self.head_whole = linear(told, 2), linear(told, 2), linear(2 * told, 2)
+        self.face_encoder = FaceEncoder(cfg.face_px) if cfg.textures else None
+        if cfg.beside:
+            textures = part_of(torch.empty(0, FaceEncoder.rows, FaceEncoder.dim), INNER, TEXTURES).shape[1]
+            self.whiten_faces = Whiten(textures, cfg.beside)
+            self.whiten_sound = Whiten(len(CEPSTRA_ORDERS) * CEPSTRA, cfg.beside)
+            self.drop_beside = nn.Dropout(cfg.beside_dropout)
+            self.register_buffer("bank", filter_bank("linear", FILTERS), persistent=False)
+            self.register_buffer("dct", AF.create_dct(CEPSTRA, FILTERS, "ortho"), persistent=False)
         self.style_heads = None
         if style_heads:
             self.style_heads = nn.ModuleDict({
@@ -602,14 +653,13 @@ class SSAVD(nn.Module):
         Raises ValueError when both are missing or a shape is not the config's.
         """
         self._check(video, audio)
-        if video is not None:
-            video = torch.addcmul(self.pixel_shift, video.flatten(0, 1), self.pixel_scale)  # BT 3 H W
-            video = video.contiguous(memory_format=torch.channels_last)
-        audio = _each(self.front_end, audio)  # B 256 L
-        maps = []
-        for stage in self.stages:
-            video, audio = stage(video, audio)
-            maps.append(video)
+        seen = _each(self.look, video)
+        summaries = self.summaries(seen, audio)
+        audio, video = _each(self.front_end, audio), None  # B 256 L
+        for index, stage in enumerate(self.stages):
+            video = seen if index == self.cfg.enters else video
+            if video is not None or audio is not None:
+                video, audio = stage(video, audio)
         x = None if video is None else video.unflatten(0, (-1, self.cfg.frames)).transpose(1, 2)  # B C T H W
         y = audio  # B C L
 
@@ -621,17 +671,48 @@ class SSAVD(nn.Module):
                 y, y_style = style_shuffle(y, generator)
         f_v = None if x is None else self.pool_video(x).flatten(2).mean(-1)  # B C
         f_a = None if y is None else self.pool_audio(y).flatten(2).mean(-1)  # B C
-        z = None if x is None or y is None else torch.cat([f_v, f_a], dim=1)  # B 2C
+        if "faces" in summaries:
+            f_v = torch.cat([f_v, self.drop_beside(self.whiten_faces(summaries["faces"]))], dim=1)
+        if "sound" in summaries:
+            f_a = torch.cat([f_a, self.drop_beside(self.whiten_sound(summaries["sound"]))], dim=1)
+        z = None if x is None or y is None else torch.cat([f_v, f_a], dim=1)
         training = None
         if self.training:
-            training = self._training_terms(x_style, y_style, f_v, f_a, () if x is None else tuple(maps), generator)
+            training = self._training_terms(x_style, y_style, f_v, f_a, generator)
         logits = (
             None if f is None else fake_logit(head(f))
             for head, f in ((self.head_video, f_v), (self.head_audio, f_a), (self.head_whole, z))
         )
         return SSAVDOutput(*logits, f_v, f_a, z, training)
 
-    def _training_terms(self, x_style, y_style, f_v, f_a, maps, generator) -> TrainingTerms:
+    def look(self, video: Tensor) -> Tensor | list[Tensor]:
+        """What enters the stages: pixels (B·T,3,H,W), or the face encoder's maps."""
+        faces = video.flatten(0, 1)  # BT 3 H W
+        if self.face_encoder is None:
+            pixels = torch.addcmul(self.pixel_shift, faces, self.pixel_scale)
+            return pixels.contiguous(memory_format=torch.channels_last)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and video.requires_grad):
+            return self.face_encoder.maps(faces)
+
+    def summaries(self, seen: list[Tensor] | None, audio: Tensor | None) -> dict[str, Tensor]:
+        """"faces" and "sound", those that are there: what stands beside f_v and f_a (B, D), before it is whitened."""
+        found = {}
+        if self.cfg.beside and seen is not None:
+            told = part_of(self.face_encoder.over_regions(seen), INNER, TEXTURES)  # BT D
+            found["faces"] = told.unflatten(0, (-1, self.cfg.frames)).mean(1)
+        if self.cfg.beside and audio is not None:
+            bands = log_bands(audio, self.bank)
+            heard = torch.ones(bands.shape[:2], dtype=torch.bool, device=audio.device)
+            found["sound"] = restlessness(cepstra(bands, heard, self.dct), heard, CEPSTRA_ORDERS)
+        return found
+
+    def fit_whitening(self, summaries: dict[str, Tensor]) -> None:
+        """Whiten by the figures of these `summaries` of training windows; a missing one stays as it is."""
+        for name, whiten in (("faces", self.whiten_faces), ("sound", self.whiten_sound)):
+            if name in summaries:
+                whiten.fit(summaries[name])
+
+    def _training_terms(self, x_style, y_style, f_v, f_a, generator) -> TrainingTerms:
         style, adversarial = {}, {}
         for name, style_map in (("video", x_style), ("audio", y_style)):
             if self.style_heads is None or style_map is None:
@@ -645,7 +726,7 @@ class SSAVD(nn.Module):
         if self.cfg.latent_shuffle and f_v is not None and f_a is not None:
             partner = torch.randperm(len(f_v), generator=generator).to(f_v.device)
             shuffled = fake_logit(self.head_whole(torch.cat([f_v, f_a[partner]], dim=1)))
-        return TrainingTerms(*style.values(), *adversarial.values(), shuffled, partner, maps)
+        return TrainingTerms(*style.values(), *adversarial.values(), shuffled, partner)
 
     def inference_state_dict(self) -> dict[str, Tensor]:
         """The state without the style heads: what a checkpoint holds and `build(card)` loads strictly."""

@@ -34,6 +34,7 @@ from detectors.__main__ import measure_size
 from detectors.checkpoint import CHECKPOINTS, read_card, read_checkpoint, ship_checkpoint, weights_hash
 from detectors.segments import clip_score
 from training.labels import MISMATCHED
+from training.lessons import LESSONS
 from training.log import read_log
 from training.sampling import Sample, read_samples, split_fold
 from training.shards import read_command
@@ -315,26 +316,26 @@ def _commands(card: dict, refitted: bool, samples: Sequence[Sample], clips: int 
     run = f"runs/{detector}"
     runs = [run, *(f"{run}/fold-{k}" for k in range(recipe["folds"]) if fold == "all")]
     lesson = recipe.get("lesson", {})
-    encoding, encoded = _encoding(lesson.get("encoders"))
+    encoding, learnt_from = _encoding(lesson.get("encoders"), LESSONS[detector].reads_encoded)
     start = "python" if processes == 1 else f"torchrun --nproc-per-node {processes}"
     return [
         *sorted({read_command(folder) for folder in {s.folder for s in samples}} - {""}),
         *encoding,
         *(["python -m training.lessons.sync training/recipes/sync.yaml --samples SHARDS"] if "pair" in lesson else []),
         f"{start} -m training.train training/recipes/{detector}.yaml --samples "
-        f"{encoded} --noise DATA/noise --fold {fold}",
+        f"{learnt_from} --noise DATA/noise --fold {fold}",
         *(f"python -m training.refit {folder} --samples SHARDS --noise DATA/noise" for folder in runs if refitted),
         f"python -m training.calibrate {run} --samples SHARDS" + ("" if clips is None else f" --clips {clips}"),
         f"python -m training.evaluate {detector} manifest DATA --card",
     ]
 
 
-def _encoding(encoders: str | None) -> tuple[list[str], str]:
-    """What came before a detector that reads encoders, kept in that folder; and what it learnt from."""
-    if encoders is None:
-        return [], "SHARDS"
-    return [f"python -m training.pretrained --out {encoders}",
-            f"python -m training.encode SHARDS --out ENCODED --encoders {encoders}"], "ENCODED"
+def _encoding(encoders: str | None, reads_encoded: bool) -> tuple[list[str], str]:
+    """What came before a detector that builds on encoders, kept in that folder; and what it learnt from."""
+    taken = [] if encoders is None else [f"python -m training.pretrained --out {encoders}"]
+    if encoders is None or not reads_encoded:
+        return taken, "SHARDS"
+    return [*taken, f"python -m training.encode SHARDS --out ENCODED --encoders {encoders}"], "ENCODED"
 
 
 def _hours(run: Path, card: dict) -> float | None:

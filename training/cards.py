@@ -24,7 +24,7 @@ from detectors import MODULES, Verdict
 from detectors.checkpoint import CHECKPOINTS, read_card, read_checkpoint, ship_checkpoint
 from detectors.consensus import CONSENSUS, FITS
 from detectors.contract import MODALITIES
-from training.pretrained import DISTILL_MOS, FIRST_STAGES, LITE0, Source
+from training.pretrained import DISTILL_MOS, FIRST_STAGES, Source
 
 VERDICTS = tuple(str(verdict) for verdict in Verdict)
 TOLERANCE = 0.01
@@ -62,18 +62,22 @@ WORDS = {
         "It tells P(fake) of the picture, of the sound and of the whole window. One stream, in which sound and picture "
         "attend to each other at four scales.",
         "The network is the first author's earlier public code, taken as SS-AVD: it has the paper's parameters. What "
-        "is shipped reads smaller faces and filters the sound at a quarter of the cost, has no style shuffle, starts "
-        "its fusion as the identity, its branches at 0.1, and bends the sound's path after each down-sampling.",
+        "is shipped takes the picture in at its third stage, as a frozen encoder tells it, and reads beside its own "
+        "two features what that encoder tells of the inner face and how much the sound's cepstra change. It filters "
+        "the sound at a quarter of the cost, has no style shuffle, starts its fusion as the identity, its branches at "
+        f"0.1, and bends the sound's path after each down-sampling. {CHOSEN_PARTS}",
         "Lip-sync: the latent shuffle trains it to accept sound and picture of different clips.",
+        (FIRST_STAGES,),
     ),
     "mmms_ba": Words(
         "It tells P(fake) of each 0.32 s, of picture, sound and both, and proposes where a manipulation begins and "
         "ends. Face, lips and sound attend to each other across the window; how well lips and sound agree stands "
         "beside that, and gives the score for sync.",
         "The paper says nothing of what comes before its recurrent layers; here they are frozen encoders and a "
-        f"lip-sound pair, and all layers are narrower. {CHOSEN_PARTS} The softmax is masked. The heads for picture and "
-        "sound are ours. The more suspicious half of the sequences decides, not the highest one, whose false alarms "
-        "grow with the length of the clip.",
+        f"lip-sound pair, and all layers are narrower. {CHOSEN_PARTS} Beside the spans that its sequences tell, the "
+        "stretch is proposed that differs most from its own clip, by a linear map of ours. The softmax is masked. The "
+        "heads for picture and sound are ours. The more suspicious half of the sequences decides, not the highest one, "
+        "whose false alarms grow with the length of the clip.",
         "Good sync says nothing: faces driven by the sound are in better sync than genuine ones, so that score is "
         "evidence of mismatch alone. It needs a voice and a face.",
         (FIRST_STAGES, DISTILL_MOS),
@@ -99,9 +103,6 @@ WORDS = {
         (FIRST_STAGES, DISTILL_MOS),
     ),
 }
-TEACHER = f"""While it trained, its picture maps also had to tell, through linear maps that are not kept, what a frozen
-{LITE0.network} ({LITE0.trained_on}; {LITE0.licence}) sees in the same faces."""
-
 
 
 def store_results(checkpoint: Path, results: dict) -> None:
@@ -142,7 +143,7 @@ def path_of(name: str) -> Path:
 
 def card_page(card: dict) -> str:
     """Markdown."""
-    recipe, results, words = card["recipe"], card["results"], WORDS[card["recipe"]["detector"]]
+    results, words = card["results"], WORDS[card["recipe"]["detector"]]
     parts = [
         f"# {card['name']} ({card['paper']})",
         PROVISIONAL if card["provisional"] else "",
@@ -159,7 +160,6 @@ def card_page(card: dict) -> str:
                  ", ".join(f"{k or 'unknown'} {v}" for k, v in part["families"].items())]
                 for name in ("training", "development") if (part := card["data"].get(name))]),
         card["data"].get("note", ""),  # what the recipe of an older loop did otherwise
-        TEACHER if recipe.get("lesson", {}).get("imitation") else "",
         f"Commands, at commit `{card['commit']}`:" if card["commit"] else "Commands:",
         "```\n" + "\n".join(card["commands"]) + "\n```",
         _run(card),

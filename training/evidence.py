@@ -18,6 +18,7 @@ import torchaudio
 from detectors.encoders import FACE_PX, INNER, REGIONS, WIDTHS, FaceEncoder, region_shares
 from detectors.restless import cepstra, filter_bank, how_restless, log_bands
 from media import AUDIO_HZ, GRID_HZ
+from training.augment import degrade_faces
 from training.pretrained import published_face_encoder
 from training.sampling import Sample
 from training.shards import unpack_pictures
@@ -100,6 +101,19 @@ def change(material: Material) -> np.ndarray:
     """The same of neighbouring moments."""
     told = part(material.regions, ("mouth",), TEXTURES)
     return np.log(np.abs(np.diff(told, axis=0, append=told[-1:])).mean(axis=0) + 1e-3)
+
+
+def flicker(material: Material) -> np.ndarray:
+    """How much the textures of the inner face change from one picture to the next, 0.04 s later."""
+    told = part(look(material.crops()), INNER, TEXTURES)
+    return np.log(np.abs(told[1::2] - told[::2]).mean(axis=0) + 1e-3)
+
+
+def degraded(material: Material) -> np.ndarray:
+    """As regions of the inner face, of crops that were degraded as in training."""
+    crops = material.crops()[::2]
+    rng = np.random.default_rng(list(material.sample.key.encode()))
+    return part(look(np.concatenate([degrade_faces(crop[None], rng) for crop in crops])), INNER, TEXTURES).mean(axis=0)
 
 
 @lru_cache(maxsize=1)
@@ -289,6 +303,7 @@ EVIDENCE: dict[str, dict[str, Evidence]] = {
         "noise residual": noise_residual,
         "frequencies": frequencies,
         "frame differences": frame_differences,
+        "inner textures, change from picture to picture": flicker,
         "mouth's rhythm": mouth_rhythm,
         "mouth and sound": mouth_and_sound,
         "mouth, stages 2 to 4, and frequencies": joined(mouth, frequencies),

@@ -82,7 +82,7 @@ def test_pooling_is_the_weighted_mean_of_each_region(face):
                 wanted[:, region] += share * maps[:, :, row, column].numpy()
                 total += share
         wanted[:, region] /= total
-    np.testing.assert_allclose(face._over_regions(maps).numpy(), wanted, rtol=1e-5)
+    np.testing.assert_allclose(face.over_regions([maps]).numpy(), wanted, rtol=1e-5)
 
 
 def test_another_mouth_moves_the_mouth_most(face):

@@ -1,5 +1,6 @@
 """MMMS-BA against its equations, worked out by hand or written another way, and against its own promises."""
 
+import copy
 import json
 import math
 from dataclasses import asdict, replace
@@ -35,6 +36,7 @@ from detectors.mmms_ba import (
     octave_energies,
     over_fakes,
     propose,
+    stand_out,
 )
 from detectors.restless import cepstra, how_restless, log_bands, restless_values
 from detectors.segments import clip_score
@@ -497,13 +499,15 @@ def test_scoring_changes_nothing():
 # --- segments
 
 
-def proposals(start_s, end_s, told_spans, p, video=None, audio=None, sequences=6):
-    """From what each window told: spans of its sequences in seconds of the clip, and P(fake)."""
+def proposals(start_s, end_s, told_spans, p, video=None, audio=None, sequences=6, **outstanding):
+    """From what each window told: spans of its sequences in seconds of the clip, and P(fake); outstanding: modality ->
+    StandOut's logits."""
     timeline = Timeline.of(np.array(start_s), np.array(end_s), replace(TINY, sequences=sequences))
     p = np.array(p, float)
     scores = {"whole": timeline.mean(p), "video": None if video is None else np.array(video),
               "audio": None if audio is None else np.array(audio), "sync": None}
-    return propose(timeline, np.array(told_spans, float), p, scores, 3)
+    return propose(timeline, np.array(told_spans, float), p, scores, 3,
+                   {name: np.array(logits) for name, logits in outstanding.items()})
 
 
 def test_a_partial_fake_is_one_segment_where_its_sequences_say():
@@ -514,6 +518,34 @@ def test_a_partial_fake_is_one_segment_where_its_sequences_say():
     assert (best.modality, best.track_id) == ("video", 3)
     # Its repetitions are put behind: IoU .85 / .89 and .87 / .89 leave a seventh of .8 and .7.
     assert max(s.score for s in rest) < 0.2
+
+
+def test_what_stands_out_of_one_modality_is_proposed_as_a_segment_of_it():
+    timeline = Timeline.of(np.array([0.0]), np.array([1.92]), replace(TINY, sequences=6))
+    scores = {"whole": np.full(6, 0.1), "video": np.full(6, 0.9), "audio": np.full(6, 0.1), "sync": None}
+    nothing = np.zeros((1, 6, 2))  # spans too short to be proposed
+    [found] = propose(timeline, nothing, np.full((1, 6), 0.1), scores, 3,
+                      {"video": np.zeros(6), "audio": np.array([-2.0, -2.0, 3.0, 3.0, -2.0, -2.0])})
+    assert (found.start_s, found.end_s) == pytest.approx((0.64, 1.28))
+    assert found.score == pytest.approx(1 / (1 + math.exp(-3)))
+    assert (found.modality, found.track_id) == ("audio", None)
+
+
+def test_what_stands_out_is_the_stretch_above_its_own_clip():
+    logits = np.array([-2.0, -2.0, -2.0, 1.0, 0.0, -2.0, -2.0])  # cut at -2 + 0.4 * 3 = -0.8
+    first, last, score = stand_out(logits)
+    assert (first, last) == (3, 4)
+    assert score == pytest.approx((1 / (1 + math.exp(-1)) + 0.5) / 2)
+
+
+def test_the_higher_of_two_stretches_stands_out_and_gaps_count_as_the_lowest():
+    first, last, _ = stand_out(np.array([-2.0, 1.5, -2.0, -2.0, np.nan, 2.0, 2.0, np.nan, -2.0, -2.0]))
+    assert (first, last) == (5, 6)
+
+
+def test_nothing_stands_out_of_a_clip_that_is_alike_throughout():
+    assert stand_out(np.full(8, 0.9)) is None
+    assert stand_out(np.array([0.9, np.nan, np.nan])) is None
 
 
 def test_segments_of_the_sound_belong_to_no_face():
@@ -656,7 +688,7 @@ def net_of_pair(shipped: MMMSBA, sequences: int) -> MMMSBA:
 
 
 def test_whitening_is_of_what_is_there(shipped):
-    model = MMMSBA(replace(shipped.cfg, sequences=2, components=4)).eval()
+    model = MMMSBA(replace(shipped.cfg, sequences=2, components=4, contrasts=4)).eval()
     given = shipped.encode(Inputs(*(x.repeat(3, *[1] * (x.ndim - 1)) for x in shipped_inputs(shipped)[:3])))
     face = torch.randn(3, 2, model.encoder.dims["face"]) * 5 + 2
     there = torch.tensor([[True, True], [True, False], [True, True]])
@@ -668,3 +700,29 @@ def test_whitening_is_of_what_is_there(shipped):
     told = whiten(face)[there]
     torch.testing.assert_close(told.mean(0), torch.zeros(4), atol=1e-3, rtol=0)
     torch.testing.assert_close(told.std(0, correction=0), torch.ones(4), atol=0.01, rtol=0)
+
+
+def test_a_sequence_is_read_by_how_it_differs_from_its_own_window(shipped):
+    """Planted: means of the speech encoder's rows tell the source. What all sequences of a window share moves no logit;
+    what three of them have of their own does."""
+    torch.manual_seed(1)
+    stand_out = copy.deepcopy(shipped.stand_out)
+    stand_out.maps["audio"].weight.normal_()
+    there = torch.ones(2, 8, dtype=torch.bool)
+    there[1, 6:] = False
+    given = Features(voice=torch.randn(2, 8, 200), audio_there=there)
+    told = stand_out(given)["audio"]
+    shared = stand_out(given._replace(voice=given.voice + torch.randn(2, 1, 200)))["audio"]
+    torch.testing.assert_close(shared[there], told[there], atol=1e-4, rtol=1e-4)
+    own = given.voice.clone()
+    own[:, 2:5] += torch.randn(200)
+    assert (stand_out(given._replace(voice=own))["audio"] - told)[there].abs().max() > 0.1
+    absent = given.voice.clone()
+    absent[1, 6:] = 1000.0
+    torch.testing.assert_close(stand_out(given._replace(voice=absent))["audio"][there], told[there])
+
+
+def test_what_stands_out_is_silent_before_it_is_fitted(shipped):
+    fresh = MMMSBA(SHIPPED).stand_out
+    told = fresh(Features(voice=torch.randn(1, 24, 200), audio_there=torch.ones(1, 24, dtype=torch.bool)))
+    assert set(told) == {"audio"} and stand_out(told["audio"][0].numpy()) is None

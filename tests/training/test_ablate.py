@@ -43,7 +43,7 @@ def test_the_recipe_and_its_changes_are_trained_and_measured(monkeypatch, tmp_pa
     monkeypatch.setattr(module, "CHANGES", changes)
     for lessons in (LESSONS, loop.LESSONS, crossval.LESSONS):
         monkeypatch.setitem(lessons, "ss_avd", TinySSAVD)
-    written.write_text(yaml.safe_dump(recipe(imitation=0.0).model_dump(mode="json")))
+    written.write_text(yaml.safe_dump(recipe().model_dump(mode="json")))
     asked = [str(written), "--samples", str(four_kinds), "--out", str(out), "--steps", "1"]
     assert main([*asked, "--only", UNCHANGED, "put side by side"]) == 0
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in capsys.readouterr().out.splitlines()]

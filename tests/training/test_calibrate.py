@@ -199,6 +199,9 @@ def test_the_commands_tell_what_came_before(run):
     assert told[1:3] == ["python -m training.pretrained --out there",
                          "python -m training.encode SHARDS --out ENCODED --encoders there"]
     assert any("--samples ENCODED " in line and line.endswith("--fold all") for line in told)
+    looks = _commands({**card, "recipe": {**card["recipe"], "detector": "ss_avd"}}, False, samples)
+    assert looks[1] == "python -m training.pretrained --out there" and not any("encode " in line for line in looks)
+    assert any("training.train" in line and "--samples SHARDS " in line for line in looks)
     assert "python -m training.calibrate runs/mis_avoidd --samples SHARDS --clips 9" in _commands(card, False, samples,
                                                                                                  clips=9)
 

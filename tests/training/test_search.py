@@ -30,18 +30,44 @@ def folders(write_samples):
 def test_what_tells_in_every_source_is_worth_more_than_what_tells_a_source(folders, monkeypatch):
     samples = read_samples(folders)
     monkeypatch.setitem(module.EVIDENCE, "video", {
-        module.WEIGHED["video"]: lambda m: np.array([m.sample.video_fake, 0.0]),
+        module.CHOSEN["video"]: lambda m: np.array([m.sample.video_fake, 0.0]),
         "site": lambda m: np.array([float(int(m.sample.source[4:])), 0.0]),
         "wrong way": lambda m: np.array([m.sample.video_fake * (-1) ** int(m.sample.source[4:]), 1.0])})
+    monkeypatch.setattr(module, "degraded", lambda m: np.array([m.sample.video_fake, 1.0]))
     found = search(samples, {s.key: s for s in samples}, "video", repeats=2)
-    truth = module.WEIGHED["video"]
+    truth = module.CHOSEN["video"]
     assert found[truth]["auc"] == found[truth]["within"] == found[truth]["pairs"] == 1.0
     assert found["site"]["within"] == found["site"]["pairs"] == 0.5
     assert 0.2 < found["wrong way"]["pairs"] < 0.8
-    assert set(found) == {truth, "site", "wrong way", f"{truth}; each source alike"}
+    ways = {f"{truth}; {way}"
+            for way in ("each source alike", "fakes above their originals", "degraded copies as well")}
+    assert set(found) == {truth, "site", "wrong way", *ways}
+    assert all(found[way]["auc"] == 1.0 for way in ways)
     assert found[truth]["shortcut"] > 0.6, "half of the sources give the label away by their frame rate"
     table = as_table(found)
     assert table.startswith("24 clips") and f"| {truth} | 1.00 [" in table and "| shortcuts | " in table
+
+
+def test_ranking_above_originals_learns_nothing_of_a_site(folders):
+    """Planted: a number that tells the site, and by it most labels, beside one that tells a fake from its original."""
+    samples = read_samples(folders)[:-1]  # the last site has no fake: its number alone says genuine
+    fake = np.array([s.video_fake for s in samples])
+    site = np.array([10.0 if s.source == "site11" else 0.0 for s in samples])
+    x = np.stack([site, fake + np.random.default_rng(0).normal(0, 0.1, len(fake))], axis=1)
+    everything = np.arange(len(samples))
+    ranked = module.rank_by_folds(x, fake, [(everything, everything)], samples)
+    assert module.stratified_auc(ranked, fake, [s.source for s in samples]) == 1.0
+
+
+def test_other_views_are_learnt_from_and_never_asked_about(folders):
+    samples = read_samples(folders)
+    fake = np.array([s.video_fake for s in samples])
+    half = np.arange(12), np.arange(12, 24)
+    x, other = np.stack([fake, fake], axis=1), np.stack([1 - fake, 1 - fake], axis=1)
+    alone = module.score_by_folds(x, fake, [half, half[::-1]])
+    both = module.learn_from_both(x, other, fake, [half, half[::-1]])
+    assert len(both) == 24 and alone[fake == 1].min() > alone[fake == 0].max()
+    assert np.ptp(both) < 1e-6, "the second view says the opposite, so nothing is left to tell by"
 
 
 def test_only_what_is_asked_for_is_read_and_the_unknown_refused(folders, monkeypatch):

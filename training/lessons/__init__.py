@@ -26,6 +26,7 @@ class Lesson(nn.Module):
     """
 
     schema: ClassVar[type[Recipe]]  # the recipe whose `detector` is this id and whose `lesson` is this lesson's part
+    reads_encoded: ClassVar[bool] = False  # it learns from what training.encode wrote, not from prepared samples
     model: nn.Module  # what is averaged, measured and written into the checkpoint
 
     def __init__(self, recipe: Recipe, samples: Sequence[Sample], noises: Sequence[np.ndarray] = ()) -> None:

@@ -216,6 +216,7 @@ class MISAVoiDDLesson(Lesson):
     """Noises are not used: the sound was encoded before."""
 
     schema = MISAVoiDDRecipe
+    reads_encoded = True
 
     def __init__(self, recipe: MISAVoiDDRecipe, samples: Sequence[Sample], noises: Sequence[np.ndarray] = ()) -> None:
         """Raises: ValueError where a class is missing, or where other encoders than the recipe's wrote the samples;

@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 import torch
 from pydantic import Field, model_validator
+from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from detectors.contract import WindowScores
@@ -48,6 +49,7 @@ from training.sampling import Counterparts, Pool, Sample, draw_start
 from training.shards import unpack_pictures
 
 FITTED_WINDOWS = 256  # from which the whitening is taken
+STRENGTH = 0.05  # inverse of the penalty on StandOut's weights
 _WINDOWS = 20  # that are drawn before the samples are said to hold none that can be judged
 Clip = dict[str, np.ndarray]  # fields of Features [m, ...] of the m sequences of a clip, float16 or bool
 PICTURE = ("face", "lips", "lip_steps")
@@ -111,6 +113,7 @@ class MMMSBARecipe(Recipe):
 
 class MMMSBALesson(Lesson):
     schema = MMMSBARecipe
+    reads_encoded = True
     shipped: MMMSBAConfig = SHIPPED
 
     def __init__(self, recipe: MMMSBARecipe, samples: Sequence[Sample], noises: Sequence[np.ndarray] = ()) -> None:
@@ -142,6 +145,8 @@ class MMMSBALesson(Lesson):
         for sample in judged:
             self.clip(sample)
         self.model.fit_whitening(self._some_features(judged))
+        if self.model.stand_out is not None:
+            self._fit_stand_out(judged)
 
     def clip(self, sample: Sample) -> Clip:
         """The features of a sample, computed when they are first asked for."""
@@ -154,6 +159,33 @@ class MMMSBALesson(Lesson):
             sample = samples[rng.integers(len(samples))]
             windows.append(self._cut(sample, self._on_grid(draw_start(sample, self.spec.window_s, rng))))
         return to_features(stack(windows))
+
+    def _fit_stand_out(self, samples: Sequence[Sample]) -> None:
+        """By logistic regression on the sequences of forged clips and of those that they were made of; forged sequences
+        and genuine ones count alike. Clips that are forged throughout are left out: nothing stands out of them."""
+        stand_out = self.model.stand_out
+        groups = {(s.folder, s.group) for s in samples if s.forged}
+        starts_s = self.config.sequence_s * np.arange(self.config.sequences)
+        for modality, line in stand_out.maps.items():
+            rows, labels = [], []
+            for sample in samples:
+                if (sample.folder, sample.group) not in groups or getattr(sample, f"{modality}_fake") not in (0, 1):
+                    continue
+                window = self._cut(sample, 0.0)
+                fake = labels_between(sample, starts_s, starts_s + self.config.sequence_s)[modality]
+                apart, there = stand_out.contrasts(to_features(stack([window])), modality)
+                known = there[0].numpy() & ~np.isnan(fake)
+                if (fake[known] == 0).any():
+                    rows.append(apart[0, known])
+                    labels.append(fake[known])
+            fake = np.concatenate(labels) if labels else np.zeros(0)
+            if len(set(fake)) == 2 and len(fake) > self.config.contrasts:
+                apart = torch.cat(rows)
+                stand_out.whiten[modality].fit(apart)
+                told = LogisticRegression(C=STRENGTH, max_iter=1000, class_weight="balanced").fit(
+                    stand_out.whiten[modality](apart).numpy(), fake)
+                line.weight.copy_(torch.from_numpy(told.coef_))
+                line.bias.copy_(torch.from_numpy(told.intercept_))
 
     # ---- what a batch is ----------------------------------------------------------------------------------------
 

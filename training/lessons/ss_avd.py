@@ -7,8 +7,10 @@ manipulation tells them apart.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -17,16 +19,18 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from detectors.contract import Windows
+from detectors.encoders import to_half
 from detectors.ss_avd import SHIPPED, SHIPPED_SPEC, SSAVD, LossWeights, SSAVDConfig, SSAVDDetector, ss_avd_loss
 from training.augment import degrade_faces, degrade_sound
-from training.imitate import Imitation
 from training.labels import labels_between
 from training.lessons import Batch, Lesson
+from training.pretrained import load_encoders, published_face_encoder
 from training.recipe import Recipe, Section
 from training.sampling import Counterparts, Pool, Sample, cut_window, draw_start
 
 PRESENT = {"picture": ("video",), "sound": ("audio",), "both": ("video", "audio")}
-FOLLOWED = ("video", "audio", "imitation")  # losses that the log keeps
+FOLLOWED = ("video", "audio", "whole")  # losses that the log keeps
+WHITENED_PAIRS = 64  # of each presence that batches have: the figures that summaries are whitened by come from these
 Row = tuple[np.ndarray | None, np.ndarray | None, float, float]  # faces, sound, video_fake, audio_fake
 _MOMENTS = 4  # of a clip that are tried before another clip is drawn
 _CLIPS = 20  # that are tried before the samples are said to hold no such window
@@ -62,12 +66,11 @@ SWITCHES = {"fusion", "window", "widths", "style_shuffle", "latent_shuffle"}
 
 
 class SSAVDPart(Section):
+    encoders: str | None = None  # folder of training.pretrained; without it, the weights of the installed packages
     presence: Presence
     forged_share: float = Field(ge=0, le=1)  # of the fakes: made by training.forge; the others are published ones
     train_filters: bool  # False keeps the sinc filter bank and its norm as they start: a third of the cost of sound
     losses: Losses
-    imitation: float = Field(ge=0)  # weight of training.imitate; 0 trains without a teacher
-    imitated_frames: int = Field(gt=0)  # frames a window that the teacher looks at
     # Of the architecture, what is not as shipped: detectors.ss_avd.SSAVDConfig.
     fusion: Literal["saavm", "concat"] | None = None
     window: int | None = Field(default=None, gt=0)
@@ -92,9 +95,26 @@ class SSAVDLesson(Lesson):
         self.config = replace(self.config, **part.model_dump(include=SWITCHES, exclude_none=True))
         self.model = SSAVD(self.config, style_heads=True)
         self.model.front_end.requires_grad_(part.train_filters)
-        self.imitation = Imitation(self.config.widths[1:]) if part.imitation else None
         self._weights = LossWeights(**part.losses.model_dump())
         self._pools = {kind: _Pools(kind, samples) for kind, share in part.presence if share}
+        if self.config.textures:
+            published = published_face_encoder() if part.encoders is None else load_encoders(Path(part.encoders))[0]
+            self.model.face_encoder.load_state_dict(published.state_dict())
+        if self.config.beside:
+            self._fit_whitening()
+
+    @torch.inference_mode()
+    def _fit_whitening(self) -> None:
+        """By the figures of drawn windows of all kinds, degraded as in training, so that they too are balanced."""
+        found: dict[str, list[Tensor]] = defaultdict(list)
+        for kind in self._pools:
+            for pair in range(WHITENED_PAIRS):
+                for faces, sound, _, _ in self._draw_pair(kind, self.recipe.steps, pair):
+                    seen = None if faces is None else self.model.look(_as_video(faces[None]))
+                    heard = None if sound is None else torch.from_numpy(sound[None])
+                    for name, summary in self.model.summaries(seen, heard).items():
+                        found[name].append(summary)
+        self.model.fit_whitening({name: torch.cat(summaries) for name, summaries in found.items()})
 
     # ---- what a batch is ----------------------------------------------------------------------------------------
 
@@ -157,14 +177,8 @@ class SSAVDLesson(Lesson):
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         video = None if batch["video"] is None else batch["video"].float() / 255
-        answer = self.model(video, batch["audio"])
-        loss, parts = ss_avd_loss(answer, batch["video_fake"], batch["audio_fake"], self._weights)
-        if self.imitation is not None and video is not None:
-            watched = torch.randint(video.shape[1], (self.recipe.lesson.imitated_frames,)).tolist()
-            maps = tuple(m.unflatten(0, video.shape[:2])[:, watched].flatten(0, 1) for m in answer.training.maps[1:])
-            imitation = self.imitation(video[:, watched].flatten(0, 1), maps)
-            loss = loss + self.recipe.lesson.imitation * imitation
-            parts["imitation"] = imitation.detach()
+        loss, parts = ss_avd_loss(self.model(video, batch["audio"]), batch["video_fake"], batch["audio_fake"],
+                                  self._weights)
         return loss, {name: part for name, part in parts.items() if name in FOLLOWED}
 
     # ---- what comes of it ---------------------------------------------------------------------------------------
@@ -176,8 +190,14 @@ class SSAVDLesson(Lesson):
         return SSAVDDetector(model, self.card(), self.spec, next(model.parameters()).device)
 
     def weights(self, model: SSAVD) -> dict[str, Tensor]:
-        return model.inference_state_dict()
+        """The face encoder in half precision, as training.pretrained has it; what was trained as it is."""
+        state = model.inference_state_dict()
+        return {**state, **to_half({name: x for name, x in state.items() if name.startswith("face_encoder.")})}
 
+
+def _as_video(faces: np.ndarray) -> Tensor:
+    """(B, T, H, W, 3) uint8 -> (B, T, 3, H, W) in [0, 1]"""
+    return torch.from_numpy(faces).permute(0, 1, 4, 2, 3).float() / 255
 
 
 class _Pools:

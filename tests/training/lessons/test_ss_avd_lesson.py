@@ -24,7 +24,7 @@ def make_lesson(monkeypatch, recipe, write_samples):
     monkeypatch.setattr(lessons, "degrade_sound", lambda sound, rng, noises: sound)
 
     def make(*lines: dict, **changes) -> TinySSAVD:
-        usual = {"batch": 8, "imitation": 0.0, "steps": 40}
+        usual = {"batch": 8, "steps": 40}
         return TinySSAVD(recipe(**usual | changes), read_samples(write_samples(*lines)))
 
     return make
@@ -180,7 +180,8 @@ def test_processes_share_the_batch_that_one_alone_would_draw(make_lesson, presen
 # ---- loss and checkpoint ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("presence, terms", [(PICTURE, {"video"}), (SOUND, {"audio"}), (BOTH, {"video", "audio"})])
+@pytest.mark.parametrize("presence, terms", [(PICTURE, {"video"}), (SOUND, {"audio"}),
+    (BOTH, {"video", "audio", "whole"})])
 def test_the_loss_reaches_what_the_batch_holds(make_lesson, presence, terms):
     lesson = make_lesson(*corpus(), presence=presence, train_filters=True).train()
     loss, parts = lesson(lesson.batch(0, 0, 1))

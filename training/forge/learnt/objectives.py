@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from media import AUDIO_HZ
-from training.imitate import load_lite0
+from training.pretrained import load_lite0
 
 
 @dataclass(frozen=True)
