@@ -116,6 +116,7 @@ WORDS = {
         "attend to each other at four scales of one small network.",
         "Lip-sync: it is trained to accept sound and picture of different clips, so it has no objection to a borrowed "
         "voice.",
+        (_LITE0,),
     ),
     "mmms_ba": Words(
         "For each third of a second it tells how likely picture and sound were manipulated, and whether lips and "
