@@ -427,12 +427,6 @@ def bi_modal(x: Tensor, y: Tensor, x_there: Tensor, y_there: Tensor) -> Tensor:
     return torch.cat([attend(x, y, y_there) * x, attend(y, x, x_there) * y], dim=-1)
 
 
-def contrasts(x: Tensor, there: Tensor) -> Tensor:
-    """How x (n, N, d) differs from its mean over the sequences that are there (n, N); elsewhere 0."""
-    x = x.masked_fill(~there[..., None], 0.0)
-    return (x - x.sum(1, keepdim=True) / there.sum(1).clamp(min=1)[:, None, None]) * there[..., None]
-
-
 class StandOut(nn.Module):
     """Ours: a linear map per modality from how each sequence differs from its own window to the logit that it alone was
     forged. Of a clip that was forged throughout it says nothing, for there nothing differs.
