@@ -672,9 +672,9 @@ class SSAVD(nn.Module):
         f_v = None if x is None else self.pool_video(x).flatten(2).mean(-1)  # B C
         f_a = None if y is None else self.pool_audio(y).flatten(2).mean(-1)  # B C
         if "faces" in summaries:
-            f_v = torch.cat([f_v, self.drop_beside(self.whiten_faces(summaries["faces"]))], dim=1)
+            f_v = torch.cat([f_v, self.drop_beside(self.whiten("faces", summaries["faces"]))], dim=1)
         if "sound" in summaries:
-            f_a = torch.cat([f_a, self.drop_beside(self.whiten_sound(summaries["sound"]))], dim=1)
+            f_a = torch.cat([f_a, self.drop_beside(self.whiten("sound", summaries["sound"]))], dim=1)
         z = None if x is None or y is None else torch.cat([f_v, f_a], dim=1)
         training = None
         if self.training:
@@ -706,11 +706,25 @@ class SSAVD(nn.Module):
             found["sound"] = restlessness(cepstra(bands, heard, self.dct), heard, CEPSTRA_ORDERS)
         return found
 
+    def whiten(self, name: str, summary: Tensor) -> Tensor:
+        """(B, D) of `summaries` -> (B, beside), as it stands beside f_v or f_a."""
+        return {"faces": self.whiten_faces, "sound": self.whiten_sound}[name](summary)
+
     def fit_whitening(self, summaries: dict[str, Tensor]) -> None:
         """Whiten by the figures of these `summaries` of training windows; a missing one stays as it is."""
         for name, whiten in (("faces", self.whiten_faces), ("sound", self.whiten_sound)):
             if name in summaries:
                 whiten.fit(summaries[name])
+
+    @torch.no_grad()
+    def start_head(self, name: str, weights: Tensor) -> None:
+        """Let a head ("video", "audio" or "whole") say these log-odds, whatever f_v and f_a are: weights (beside,) of
+        what stands beside, of faces first where it reads both."""
+        head = getattr(self, f"head_{name}").weight
+        head.zero_()
+        beside = head.view(2, -1, self.cfg.widths[-1] + self.cfg.beside)[..., self.cfg.widths[-1]:]
+        beside[FAKE] = weights.view(beside.shape[1:]) / 2
+        beside[REAL] = -beside[FAKE]
 
     def _training_terms(self, x_style, y_style, f_v, f_a, generator) -> TrainingTerms:
         style, adversarial = {}, {}

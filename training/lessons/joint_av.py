@@ -51,6 +51,7 @@ class JointAVPart(Section):
     pair: str | None  # file that training.lessons.sync wrote; null: no sync score
     presence: Presence
     forged_share: float = Field(ge=0, le=1)  # of the fakes: made by training.forge; the others are published ones
+    degraded_share: float = Field(ge=0, le=1)  # of the pairs: by training.augment
     mismatch_share: float = Field(ge=0, le=1)  # of the pairs in batches with both modalities
     fusion: Literal["sync", "late", "independent"] = "sync"
     losses: Losses
@@ -86,11 +87,11 @@ class JointAVLesson(SSAVDLesson):
         batch = super().batch(step, rank, ranks)
         return {**batch, "mismatched": batch["video_fake"].isnan() & batch["audio_fake"].isnan()}
 
-    def _draw_pair(self, kind: str, step: int, pair: int) -> tuple[Row, Row]:
+    def _draw_pair(self, kind: str, step: int, pair: int, degraded: bool = True) -> tuple[Row, Row]:
         rng = np.random.default_rng((self.recipe.seed, 3, step, pair))
         if kind == "both" and rng.random() < self.recipe.lesson.mismatch_share:
             return self._draw_mismatch(step, pair, rng)
-        return super()._draw_pair(kind, step, pair)
+        return super()._draw_pair(kind, step, pair, degraded)
 
     def _draw_mismatch(self, step: int, pair: int, rng: np.random.Generator) -> tuple[Row, Row]:
         """A genuine window, and the same with sound of another moment or another clip.
@@ -116,7 +117,8 @@ class JointAVLesson(SSAVDLesson):
                 other = cut_window(elsewhere, sound_spec, [draw_start(elsewhere, self.spec.window_s, rng)
                                                            for _ in range(_MOMENTS)])
             if other is not None:
-                looks = self.recipe.seed, 2, step, pair
+                degraded = rng.random() < self.recipe.lesson.degraded_share
+                looks = (self.recipe.seed, 2, step, pair) if degraded else None
                 genuine = self._row(sample, window, looks)
                 faces, sound, _, _ = self._row(sample, replace(window, audio=other.audio), looks)
                 return genuine, (faces, sound, np.nan, np.nan)

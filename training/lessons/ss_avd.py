@@ -1,8 +1,12 @@
 """The lesson of SS-AVD: windows with faces, with sound or with both; each fake beside the genuine clip it was made of.
 
 Every batch has one presence of modalities ("picture", "sound" or "both"), because a missing modality is left out of
-the network, not filled with zeros. A fake and its original show the same moment and are degraded alike: only the
-manipulation tells them apart.
+the network, not filled with zeros. A fake and its original show the same moment and, where they are degraded, are so
+alike: only the manipulation tells them apart. Most are left as they are, because hard degradation leaves nothing of a
+forged face to learn from (docs/experiments.md, 28).
+
+The heads do not start from nothing. What stands beside the network's own features is frozen, so a logistic regression
+finds in a second what steps would not reach; it is their first weights, and steps go on from there.
 """
 
 from __future__ import annotations
@@ -16,11 +20,12 @@ from typing import Literal
 import numpy as np
 import torch
 from pydantic import Field, model_validator
+from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from detectors.contract import Windows
 from detectors.encoders import to_half
-from detectors.ss_avd import SHIPPED, SHIPPED_SPEC, SSAVD, LossWeights, SSAVDConfig, SSAVDDetector, ss_avd_loss
+from detectors.ss_avd import SHIPPED, SHIPPED_SPEC, SSAVD, LossWeights, SSAVDConfig, SSAVDDetector, either_fake, ss_avd_loss
 from training.augment import degrade_faces, degrade_sound
 from training.labels import labels_between
 from training.lessons import Batch, Lesson
@@ -30,7 +35,9 @@ from training.sampling import Counterparts, Pool, Sample, cut_window, draw_start
 
 PRESENT = {"picture": ("video",), "sound": ("audio",), "both": ("video", "audio")}
 FOLLOWED = ("video", "audio", "whole")  # losses that the log keeps
-WHITENED_PAIRS = 64  # of each presence that batches have: the figures that summaries are whitened by come from these
+FITTED_PAIRS = 400  # of each presence that batches have: whitening and the heads' first weights come from these
+STRENGTH = 0.05  # inverse of the penalty on those weights
+READ = {"video": ("faces",), "audio": ("sound",), "whole": ("faces", "sound")}  # by the heads, of SSAVD.summaries
 Row = tuple[np.ndarray | None, np.ndarray | None, float, float]  # faces, sound, video_fake, audio_fake
 _MOMENTS = 4  # of a clip that are tried before another clip is drawn
 _CLIPS = 20  # that are tried before the samples are said to hold no such window
@@ -69,6 +76,7 @@ class SSAVDPart(Section):
     encoders: str | None = None  # folder of training.pretrained; without it, the weights of the installed packages
     presence: Presence
     forged_share: float = Field(ge=0, le=1)  # of the fakes: made by training.forge; the others are published ones
+    degraded_share: float = Field(ge=0, le=1)  # of the pairs: by training.augment
     train_filters: bool  # False keeps the sinc filter bank and its norm as they start: a third of the cost of sound
     losses: Losses
     # Of the architecture, what is not as shipped: detectors.ss_avd.SSAVDConfig.
@@ -101,20 +109,37 @@ class SSAVDLesson(Lesson):
             published = published_face_encoder() if part.encoders is None else load_encoders(Path(part.encoders))[0]
             self.model.face_encoder.load_state_dict(published.state_dict())
         if self.config.beside:
-            self._fit_whitening()
+            self._fit_beside()
 
-    @torch.inference_mode()
-    def _fit_whitening(self) -> None:
-        """By the figures of drawn windows of all kinds, degraded as in training, so that they too are balanced."""
-        found: dict[str, list[Tensor]] = defaultdict(list)
-        for kind in self._pools:
-            for pair in range(WHITENED_PAIRS):
-                for faces, sound, _, _ in self._draw_pair(kind, self.recipe.steps, pair):
-                    seen = None if faces is None else self.model.look(_as_video(faces[None]))
-                    heard = None if sound is None else torch.from_numpy(sound[None])
-                    for name, summary in self.model.summaries(seen, heard).items():
-                        found[name].append(summary)
-        self.model.fit_whitening({name: torch.cat(summaries) for name, summaries in found.items()})
+    def _fit_beside(self) -> None:
+        """Whitening, and the heads' first weights, by drawn windows of all kinds as they are: balanced as batches are."""
+        drawn = [self._summarise(kind) for kind in self._pools]
+        for part in sorted({part for summaries, _ in drawn for part in summaries}):
+            self.model.fit_whitening({part: torch.cat([told[part] for told, _ in drawn if part in told])})
+        for head, parts in READ.items():
+            fit = [(torch.cat([self.model.whiten(part, told[part]) for part in parts], dim=1), fake[head])
+                   for told, fake in drawn if set(parts) <= told.keys()]
+            x, fake = (torch.cat(rows) for rows in zip(*fit)) if fit else (torch.zeros(0), torch.zeros(0))
+            if {0.0, 1.0} <= set(fake.tolist()):
+                known = ~fake.isnan()
+                line = LogisticRegression(C=STRENGTH, max_iter=1000, class_weight="balanced", fit_intercept=False)
+                self.model.start_head(head, torch.from_numpy(line.fit(x[known], fake[known]).coef_[0]))
+
+    @torch.no_grad()
+    def _summarise(self, kind: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """(what SSAVD.summaries tells of drawn windows, (n, D) each; labels by head, (n,))"""
+        told, video_fake, audio_fake = defaultdict(list), [], []
+        for pair in range(FITTED_PAIRS):
+            for faces, sound, *labels in self._draw_pair(kind, self.recipe.steps, pair, degraded=False):
+                seen = None if faces is None else self.model.look(_as_video(faces[None]))
+                heard = None if sound is None else torch.from_numpy(sound[None])
+                for part, summary in self.model.summaries(seen, heard).items():
+                    told[part].append(summary)
+                video_fake.append(labels[0])
+                audio_fake.append(labels[1])
+        video, audio = torch.tensor(video_fake), torch.tensor(audio_fake)
+        return ({part: torch.cat(rows) for part, rows in told.items()},
+                {"video": video, "audio": audio, "whole": either_fake(video, audio)})
 
     # ---- what a batch is ----------------------------------------------------------------------------------------
 
@@ -136,8 +161,9 @@ class SSAVDLesson(Lesson):
         shares = self.recipe.lesson.presence.model_dump()
         return str(np.random.default_rng((self.recipe.seed, 0, step)).choice(list(shares), p=list(shares.values())))
 
-    def _draw_pair(self, kind: str, step: int, pair: int) -> tuple[Row, Row]:
-        """A genuine window and a fake one: of the fake's original where there is one, at the same moment.
+    def _draw_pair(self, kind: str, step: int, pair: int, degraded: bool = True) -> tuple[Row, Row]:
+        """A genuine window and a fake one: of the fake's original where there is one, at the same moment. Both are
+        degraded, in the recipe's share of the pairs, or never.
 
         Raises: ValueError where _CLIPS draws gave no window in which the modalities can be judged.
         """
@@ -160,15 +186,19 @@ class SSAVDLesson(Lesson):
                 moments_s = [draw_start(real, spec.window_s, rng) for _ in range(_MOMENTS)]
             real_window = cut_window(real, spec, moments_s)
             if real_window is not None:
-                looks = self.recipe.seed, 2, step, pair
+                degraded = degraded and rng.random() < self.recipe.lesson.degraded_share
+                looks = (self.recipe.seed, 2, step, pair) if degraded else None
                 return self._row(real, real_window, looks), self._row(fake, fake_window, looks)
         raise ValueError(f"{_CLIPS} pairs of clips were drawn, and none had a window that can be judged ({kind})")
 
-    def _row(self, sample: Sample, window: Windows, looks: tuple[int, ...]) -> Row:
-        """The window, degraded as the seed `looks` says, and its labels; NaN for what the window lacks."""
-        faces = None if window.faces is None else degrade_faces(window.faces[0], np.random.default_rng((*looks, 0)))
-        sound = None if window.audio is None else degrade_sound(window.audio[0], np.random.default_rng((*looks, 1)),
-                                                                self.noises)
+    def _row(self, sample: Sample, window: Windows, looks: tuple[int, ...] | None) -> Row:
+        """The window, degraded as the seed `looks` says or as it is, and its labels; NaN for what the window lacks."""
+        faces = None if window.faces is None else window.faces[0]
+        sound = None if window.audio is None else window.audio[0]
+        if looks is not None and faces is not None:
+            faces = degrade_faces(faces, np.random.default_rng((*looks, 0)))
+        if looks is not None and sound is not None:
+            sound = degrade_sound(sound, np.random.default_rng((*looks, 1)), self.noises)
         labels = labels_between(sample, window.start_s, window.end_s)
         return (faces, sound, np.nan if faces is None else labels["video"][0],
                 np.nan if sound is None else labels["audio"][0])
