@@ -24,6 +24,7 @@ from explain.target import Target
 MARKED = 0.1  # share of the blocks that a map marks; each modality's blocks count alike
 DRAWS, INSERTED_DRAWS = 20, 10
 BETTER_THAN = 0.95  # a map passes when its region matters more than this share of the random ones
+LEAST_DROP = 0.2  # log-odds, from a score of 0.50 to 0.45: what moves it less explains nothing, wherever it points
 
 
 @dataclass(frozen=True)
@@ -46,16 +47,23 @@ class Faithfulness:
 
     @property
     def passed(self) -> bool:
-        return self.logit_drop > 0 and self.beats >= BETTER_THAN
+        return self.logit_drop >= LEAST_DROP and self.beats >= BETTER_THAN
 
     @property
     def sentence(self) -> str:
         if self.marked == 0:
             return "This map marks nothing that raises the score, so there is nothing to test."
-        verdict = "" if self.passed else " So don't rely on this map."
         size = f"{100 * self.marked:.0f} %"
         return (f"Removing the marked {size} {_change('the score', self.drop, self.logit_drop)}; a random {size} "
-                f"{_change('it', self.random_drop, self.random_logit_drop)} ({self.draws} draws).{verdict}")
+                f"{_change('it', self.random_drop, self.random_logit_drop)} ({self.draws} draws).{self._advice}")
+
+    @property
+    def _advice(self) -> str:
+        if self.passed:
+            return ""
+        if self.beats >= BETTER_THAN:
+            return " That is too little to explain the score, so don't rely on this map."
+        return " So don't rely on this map."
 
     def to_json(self) -> dict:
         rounded = {k: round(v, 4) if isinstance(v, float) else v for k, v in asdict(self).items()}

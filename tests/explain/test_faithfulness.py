@@ -7,7 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from explain.faithfulness import Faithfulness, examine, mark_highest, move_at_random, pointing, temporal_pointing
+from explain.faithfulness import (
+    LEAST_DROP,
+    Faithfulness,
+    examine,
+    mark_highest,
+    move_at_random,
+    pointing,
+    temporal_pointing,
+)
 from explain.maps import ablate, integrate_gradients
 from tests.explain.tiny_detectors import Spots, a_target, an_input
 
@@ -115,6 +123,14 @@ def test_the_sentence_speaks_of_rising_scores_too():
     assert test.sentence == ("Removing the marked 10 % lowers the score by 0.41; a random 10 % raises it by 0.06 "
                              "(20 draws).")
     assert not replace(test, logit_drop=-0.1).passed and not replace(test, beats=0.9).passed
+
+
+def test_a_drop_that_nobody_would_see_passes_no_test():
+    hardly = Faithfulness(0.1, "blur", 20, drop=0.01, logit_drop=0.04, random_drop=0.0, beats=1.0)
+    assert not hardly.passed and hardly.sentence.endswith(
+        "lowers the score by 0.01; a random 10 % lowers it by 0.00 (20 draws). That is too little to explain the "
+        "score, so don't rely on this map.")
+    assert replace(hardly, logit_drop=LEAST_DROP).passed
 
 
 def test_the_sentence_adds_log_odds_where_the_score_is_saturated():
