@@ -104,7 +104,7 @@ class Sheet:
         for axes, span in zip(self.rows[-1], self.axis):
             room_px = (span.right - span.left) * WIDTH_PX
             step = next((s for s in _TICK_STEPS_S if (span.end_s - span.start_s) / s * 70 <= room_px), 300)
-            first = np.ceil(span.start_s / step - 1e-6) * step
+            first = np.ceil(span.start_s / step - 1e-6) * step + 0.0  # never −0, which would be written so
             ticks = np.arange(first, span.end_s + 1e-6, step)
             axes.set_xticks(ticks, [f"{t:.{1 if step < 1 else 0}f}" for t in ticks])
             axes.tick_params(axis="x", bottom=True)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from explain import words
 from explain.pictures import draw, mouth_loop
-from explain.sheet import BELIEVED, GREYED, WIDTH_PX, time_axis
+from explain.sheet import BELIEVED, GREYED, WIDTH_PX, Sheet, time_axis
 from tests.explain.hand_made import FAILED, PASSED, fine, narrow, readable, told
 from tests.explain.tiny_detectors import a_clip
 
@@ -144,3 +144,9 @@ def test_a_map_of_part_of_a_window_is_drawn_over_that_part(clip):
     drawn = draw(clip, told(narrow(), starts_s=(1.0,)), "ablation")
     assert {p.name for p in drawn} == {"faces", "lips", "spectrogram", "regions", "bands"}
     assert all((p.axis[0].start_s, p.axis[-1].end_s) == (1.25, 1.75) for p in drawn)
+
+
+def test_the_axis_begins_at_a_plain_zero():
+    sheet = Sheet([(0.0, 1.0)], [100], 8, "")
+    sheet.tick_seconds()
+    assert sheet.rows[-1][0].get_xticklabels()[0].get_text() == "0.0"
