@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -11,7 +12,8 @@ import numpy as np
 import torch
 from scipy.special import expit
 
-from detectors.contract import Detector, Inputs, Segment, Thresholds, WindowScores
+from detectors import guests
+from detectors.contract import Detector, Inputs, Segment, WindowScores
 from detectors.scoring import to_inputs
 from detectors.windows import cut_windows, window_starts
 from explain.baselines import REPLACEMENTS, Baseline, blurred, mean_of_window, neutral
@@ -20,7 +22,7 @@ from explain.maps import METHODS, Map, NoMap
 from explain.sentences import tell_share, tell_table
 from explain.share import Share, share_modalities
 from explain.state import borrowed, device_of
-from explain.target import Target
+from explain.target import Cancelled, Target
 from media import PreparedClip
 
 MOST_WINDOWS = 4  # of one explanation: a longer segment is explained by windows spread over it
@@ -33,6 +35,7 @@ ALMOST_ALL = 0.9  # of a window: then a readable map looks at all of it
 READABLE, FINE = "ablation", "integrated_gradients"
 PART_OF_WINDOW = ("The readable map looks at {:.1f}–{:.1f} s, which was asked for; the score rests on the rest of its "
                   "window of {:.1f} s, too.")
+SCORES_ALONE = "This detector gives scores alone, which cannot be explained."
 
 
 class NothingToExplain(ValueError):
@@ -122,27 +125,52 @@ def explain(
     neutral moment it is blur, and a note says so. methods: of maps.METHODS, in this order; usual_methods when None.
     scores: of this detector and face, spares the search for a neutral moment. should_stop is asked before every
     forward pass.
-    Raises: NothingToExplain; Cancelled once should_stop says so; ValueError for an unknown method or replacement.
+    Raises: NothingToExplain, also where a detector from outside cannot be explained or fails; Cancelled once
+    should_stop says so; ValueError for an unknown method or replacement.
     """
+    if not (hasattr(detector, "logits") and hasattr(detector, "model")):  # one from outside need not have them
+        raise NothingToExplain(SCORES_ALONE)
     methods = usual_methods(detector.card) if methods is None else methods
     if unknown := set(methods) - set(METHODS):
         raise ValueError(f"unknown methods {sorted(unknown)}; there are: {', '.join(METHODS)}")
     if replacement not in REPLACEMENTS:
         raise ValueError(f"replacement is one of {', '.join(REPLACEMENTS)}, not {replacement!r}")
-    begin = time.perf_counter()
     if segment is not None:
         track_id = segment.track_id if track_id is None else track_id
         head = head or segment.modality
-    target, notes = aim(clip, detector, span_s or _span(clip, segment, moment_s), track_id=track_id, head=head,
-                        replacement=replacement, scores=scores, should_stop=should_stop)
+    begin = time.perf_counter()
+    with _failing_as_a_reason(detector):
+        target, notes = aim(clip, detector, span_s or _span(clip, segment, moment_s), track_id=track_id, head=head,
+                            replacement=replacement, scores=scores, should_stop=should_stop)
+        yield from _steps(target, notes, methods, sensitivity, time.perf_counter() - begin)
+
+
+@contextmanager
+def _failing_as_a_reason(detector: Detector) -> Iterator[None]:
+    """What goes wrong inside a detector from outside becomes NothingToExplain; inside our own it is a fault."""
+    try:
+        yield
+    except (NothingToExplain, Cancelled):
+        raise
+    except Exception as error:
+        if "added" not in detector.card:
+            raise
+        raise NothingToExplain(guests.failure(detector, error).message) from error
+
+
+def _steps(target: Target, notes: tuple[str, ...], methods: Sequence[str], sensitivity: bool,
+           aimed_s: float) -> Iterator[Explanation]:
+    """The explanation of a target, fuller after each step. aimed_s: seconds that finding the target took."""
+    detector = target.detector
     told = Explanation(
         detector.id, detector.card["checkpoint"], target.head, target.track_id, target.start_s, target.end_s,
         float(expit(target.recorded()).mean()), target.baseline.name, target.baseline.words, notes=notes,
-        seconds={"aim": time.perf_counter() - begin},
+        seconds={"aim": aimed_s},
     )
 
     stage, told = _timed("share", told, lambda: share_modalities(target))
-    told = replace(told, share=stage, sentences=(tell_share(stage),))
+    suspicious = detector.card["thresholds"]["suspicious"]
+    told = replace(told, share=stage, sentences=(tell_share(stage, told.score, suspicious),))
     yield told
     for method in methods:
         try:
@@ -261,9 +289,10 @@ def _find_neutral(clip: PreparedClip, detector: Detector, cut: Cut, head: str, s
         return None
     with borrowed(detector.model), torch.no_grad():
         told = detector.logits(moments.inputs)[head].sigmoid()
+    told = told.where(told.isfinite(), torch.inf)  # what cannot be judged is not unsuspicious
     best = int(told.argmin())
-    unsuspicious = Thresholds(**detector.card["thresholds"]).suspicious
-    if float(told[best]) >= min(unsuspicious, score - NEUTRAL_BELOW):
+    suspicious = detector.card["thresholds"]["suspicious"]
+    if float(told[best]) >= min(suspicious, score - NEUTRAL_BELOW):
         return None
     moment = Inputs(*(None if t is None else t[best:best + 1] for t in moments.inputs))
     return neutral(cut.inputs, moment, float(moments.start_s[best]))

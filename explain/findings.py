@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from detectors import load
-from detectors.contract import MODALITIES, Segment
+from detectors.contract import MODALITIES, Detector, Segment
 from explain.answer import detector_name
 from explain.explanation import READABLE, Explanation, NothingToExplain, default_method, explain
 from explain.pictures import Picture, draw
@@ -14,34 +14,36 @@ from media import PreparedClip
 MOST_TRIED = 3  # of a detector's findings, until one can be explained
 
 
-def explain_answer(clip: PreparedClip, answer: dict, *, device: str = "auto", replacement: str = "blur",
-                   on_stage: Callable[[str], None] = lambda words: None,
-                   should_stop: Callable[[], bool] = lambda: False) -> list[Explanation]:
+def explain_answer(clip: PreparedClip, answer: dict, *, device: str = "auto",
+                   on_stage: Callable[[str], None] = lambda words: None) -> list[Explanation]:
     """Explains the strongest finding of each detector in an answer (the object of scan.py), and writes it there:
     answer["explanations"], and in answer["not_explained"] by detector why there is none.
 
-    Raises: Cancelled once should_stop says so; CheckpointError; ValueError for a bad device.
+    Raises: CheckpointError; ValueError for a bad device.
     """
     explained, missing = [], {}
     for name, found in answer["detectors"].items():
         detector = load(name, device)
         on_stage(f"Explaining what {detector_name(name, {name: detector.card})} found")
-        if not hasattr(detector, "logits"):  # a detector from outside need not have any
-            missing[name] = "This detector gives scores alone, which cannot be explained."
-            continue
-        missing[name] = "It judged no part of this clip."
-        for what in candidates(found):
-            try:
-                *_, told = explain(clip, detector, replacement=replacement, should_stop=should_stop, **what)
-            except NothingToExplain as reason:
-                missing[name] = str(reason)
-                continue
-            explained.append(told)
-            del missing[name]
-            break
+        try:
+            explained.append(_explain_strongest(clip, detector, found))
+        except NothingToExplain as reason:
+            missing[name] = str(reason)
     answer["explanations"] = [told.to_json() for told in explained]
     answer["not_explained"] = missing
     return explained
+
+
+def _explain_strongest(clip: PreparedClip, detector: Detector, found: dict) -> Explanation:
+    """Of one detector's answer, the strongest finding that can be explained. Raises: NothingToExplain."""
+    refusal = NothingToExplain("It judged no part of this clip.")
+    for what in candidates(found):
+        try:
+            *_, told = explain(clip, detector, **what)
+            return told
+        except NothingToExplain as reason:
+            refusal = reason
+    raise refusal
 
 
 def candidates(found: dict) -> list[dict]:

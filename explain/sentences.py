@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import expit, logit
 
 from explain.layout import name_band
 from explain.maps import Map
@@ -20,15 +21,21 @@ GROUP_WORDS = {"picture": "picture", "face": "face", "lips": "close-up of the mo
 PART_WORDS = {"face": "the face", "lips": "the close-up of the mouth", "audio": "the sound"}
 
 
-def tell_share(share: Share) -> str:
-    """One sentence on the modalities."""
+def tell_share(share: Share, score: float, suspicious: float) -> str:
+    """One sentence on the modalities. score: of what is explained; below `suspicious` it is no sign, and no part
+    speaks for manipulation: it raises a low score, beside what stood in for it."""
     for_fake = {part: v for part, v in share.values.items() if v > 0}
     if sum(for_fake.values()) < SLIGHT:
         return "No part by itself raises the score above that of its replacement."
     part = max(for_fake, key=for_fake.get)
-    told = f"{PART_WORDS[part].capitalize()} speaks most for manipulation ({share.values[part]:+.2f} in log-odds)"
-    others = [f"{PART_WORDS[p]} {v:+.2f}" for p, v in share.values.items() if p != part]
-    return told + (f"; {', '.join(others)}." if others else ".")
+    without = expit(logit(score) - share.values[part])
+    figures = "; ".join([f"{share.values[part]:+.2f} in log-odds",
+                         *(f"{PART_WORDS[p]} {v:+.2f}" for p, v in share.values.items() if p != part)])
+    rise = f"from {without:.2f} to {score:.2f} ({figures})"
+    name = PART_WORDS[part].capitalize()
+    if score < suspicious:
+        return f"{name} raises the score most, {rise}, which is still no sign of manipulation."
+    return f"{name} speaks most for manipulation: it raises the score {rise}."
 
 
 def tell_table(table: Map, start_s: np.ndarray, share: Share) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from detectors.contract import InputSpec, Segment, WindowScores
 from explain import Cancelled, NothingToExplain, aim, default_method, explain, usual_methods
@@ -81,6 +82,42 @@ def test_known_scores_tell_where_a_neutral_moment_is_sought(detector):
 def test_where_every_moment_is_suspicious_it_is_blur_and_said(detector):
     told = next(explain(a_clip(bright_s=(0.0, 4.0)), detector, BRIGHT, replacement="neutral"))
     assert told.replacement == "blur" and "No other moment" in told.notes[0]
+
+
+@pytest.mark.parametrize("judged", [0, 1])
+def test_a_moment_that_cannot_be_judged_never_stands_in(judged):
+    """Moments of which the head tells NaN, all of them or all but one."""
+    class Halting(TinyDetector):
+        def logits(self, inputs):
+            told = super().logits(inputs)
+            if len(inputs.faces) > 1:  # the moments that are tried, not the explained window
+                told["whole"] = told["whole"].clone()
+                told["whole"][judged:] = torch.nan
+            return told
+
+    halting = Halting(Spots(face=12.0, audio=0.0, bias=-6.0, frames=slice(0, 4)))
+    target, notes = aim(a_clip(), halting, (1.0, 2.0), head="whole", replacement="neutral")
+    if judged:
+        assert target.baseline.words.split(" from ")[1].startswith("0.0") and notes == ()
+    else:
+        assert target.baseline.name == "blur" and "No other moment" in notes[0]
+
+
+def test_a_detector_from_outside_that_fails_or_shows_no_model_is_a_reason(detector):
+    class Breaking(TinyDetector):
+        def logits(self, inputs):
+            raise KeyError("secret_name.mp4")
+
+    breaking = Breaking(detector.model)
+    with pytest.raises(KeyError):  # a fault of our own stays one
+        next(explain(a_clip(), breaking, BRIGHT))
+    breaking.card = {**breaking.card, "name": "Guest", "added": "guest:Guest"}
+    with pytest.raises(NothingToExplain, match="Guest gave no answer: it failed with KeyError") as told:
+        next(explain(a_clip(), breaking, BRIGHT))
+    assert "secret" not in str(told.value)
+    del breaking.model
+    with pytest.raises(NothingToExplain, match="scores alone"):
+        next(explain(a_clip(), breaking, BRIGHT))
 
 
 def test_a_method_that_cannot_answer_is_a_note_not_an_end(detector):

@@ -44,14 +44,24 @@ class ScoresAlone:
     id, spec, card = "outside", SPEC, {}
 
 
+def broken_guest() -> TinyDetector:
+    """One from outside, whose model is none."""
+    guest = TinyDetector(Spots())
+    guest.card = {**guest.card, "name": "Broken", "added": "broken:Broken"}
+    guest.logits = lambda inputs: None
+    return guest
+
+
 @pytest.fixture
 def answered(monkeypatch):
-    detectors = {"tiny": TinyDetector(Spots()), "quiet": TinyDetector(Spots()), "outside": ScoresAlone()}
+    detectors = {"tiny": TinyDetector(Spots()), "quiet": TinyDetector(Spots()), "outside": ScoresAlone(),
+                 "broken": broken_guest()}
     monkeypatch.setattr(findings, "load", lambda name, device: detectors[name])
     answer = {"detectors": {
         "tiny": {"score": 0.9, "segments": [segment(0.95, "sync"), segment(0.9, "video")], "windows": WINDOWS},
         "quiet": {"score": None, "segments": [], "windows": []},
-        "outside": {"score": 0.9, "segments": [segment(0.9, "video")], "windows": WINDOWS}}}
+        "outside": {"score": 0.9, "segments": [segment(0.9, "video")], "windows": WINDOWS},
+        "broken": {"score": 0.9, "segments": [segment(0.9, "video")], "windows": WINDOWS}}}
     return answer, explain_answer(a_clip(), answer, device="cpu")
 
 
@@ -60,7 +70,8 @@ def test_each_detector_is_explained_or_it_says_why_not(answered):
     assert [(e.detector, e.head, e.complete) for e in explained] == [("tiny", "video", True)]  # no head tells sync
     assert explained[0].start_s.tolist() == [1.0]
     assert json.loads(json.dumps(answer["explanations"])) == [explained[0].to_json()]
-    assert list(answer["not_explained"]) == ["quiet", "outside"]
+    assert list(answer["not_explained"]) == ["quiet", "outside", "broken"]
+    assert "failed with TypeError" in answer["not_explained"]["broken"]
     names = {p.name for p in pictures_of(a_clip(), explained, {})}
     assert {"faces", "lips", "spectrogram", "regions", "bands"} <= names
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from explain.sentences import tell_share
-from explain.share import share_modalities
+from explain.share import Share, share_modalities
 from tests.explain.tiny_detectors import Spots, a_target, an_input
 
 
@@ -59,5 +59,14 @@ def test_a_missing_modality_is_no_player():
 
 
 def test_the_sentence_names_what_speaks_most_for_manipulation():
-    assert tell_share(share_modalities(a_target(Spots(audio=0.0)))).startswith("The face speaks most")
-    assert "No part" in tell_share(share_modalities(a_target(Spots(face=-8.0, audio=0.0))))
+    def told(score: float, **spots: float) -> str:
+        return tell_share(share_modalities(a_target(Spots(audio=0.0, **spots))), score, suspicious=0.6)
+
+    assert told(0.9).startswith("The face speaks most for manipulation: it raises the score from ")
+    assert "No part" in told(0.1, face=-8.0)
+
+
+def test_what_raises_a_low_score_does_not_speak_for_manipulation():
+    told = tell_share(Share({"face": -0.2, "audio": 1.82}, 0.0, -1.62), 0.5, suspicious=0.6)
+    assert told == ("The sound raises the score most, from 0.14 to 0.50 (+1.82 in log-odds; the face -0.20), which is "
+                    "still no sign of manipulation.")
