@@ -23,6 +23,9 @@ Departures of `SHIPPED`:
   space and time. It has to learn from some thousand clips, on a processor.
 - The sound comes as log energies in linear bands, which keep the upper octaves apart where vocoders leave their
   traces; the waveform would need far more material. The window's mean and deviation are taken away: gain tells nothing.
+- Beside what the streams learn, the heads read what no learning changes: how frozen EfficientNet-Lite0 sees the inner
+  face (every fourth picture) and how restless the sound is (detectors.beside). Learnt from pixels alone, the streams
+  were at chance on sources never seen.
 - It carries a lip-sound pair (detectors.sync), pretrained on genuine clips and frozen here. The pair gives the score
   `sync`: the sound does not belong to these lips. It counts as evidence of mismatch alone. Faces driven by sound are
   in better sync than genuine ones, so its silence means nothing. It is told from about 4 s around each window, at the
@@ -50,7 +53,9 @@ import torch.nn.functional as F
 import torchaudio.functional as AF
 from torch import Tensor, nn
 
+from detectors.beside import Beside, start_head
 from detectors.contract import Inputs, InputSpec, Windows, WindowScores
+from detectors.encoders import FACE_PX, FaceEncoder
 from detectors.scoring import calibrated, score_windows
 from detectors.ss_avd import either_fake, smoothed_bce
 from detectors.sync import FFT, STEP_SAMPLES, SyncConfig, SyncPair, band_energies, judge_track, read_config
@@ -62,6 +67,7 @@ SPEC = InputSpec(  # INFERRED
     window_s=1.28, hop_s=0.64, frames=32, face_px=112, audio_hz=AUDIO_HZ, modalities=("video", "audio")
 )
 SHIPPED_SPEC = replace(SPEC, face_px=96, lips=32, lips_px=48)
+LOOKED_AT = 4  # every so manieth face is looked at by the frozen encoder
 TIME_STRIDES = (1, 1, 2, 2)  # of the stages, the same for both streams
 DECIBELS_80 = 8 * math.log(10)
 
@@ -84,6 +90,8 @@ class JointAVConfig:
     attention_heads: int = 4
     dropout: float = 0.0  # before the heads
     fusion: str = "sync"  # "late": no sync-stream, the pooled streams together; "independent": no third head
+    beside: int = 0  # components of frozen textures, and of how the sound changes, that the heads read as well
+    beside_dropout: float = 0.0  # share of them that is dropped in training
     pair: SyncConfig | None = None  # the lip-sound pair, ours
 
     def __post_init__(self):
@@ -99,7 +107,7 @@ class JointAVConfig:
 PAPER = JointAVConfig()
 SHIPPED = replace(
     PAPER, face_px=96, widths=(16, 32, 64, 128), depths=(1, 1, 1, 1), stem_stride=4, lean=True, sound="bands",
-    sound_widths=(64, 64, 96, 128), sync_width=64, dropout=0.3, pair=SyncConfig(),
+    sound_widths=(64, 64, 96, 128), sync_width=64, dropout=0.3, beside=64, beside_dropout=0.2, pair=SyncConfig(),
 )
 
 
@@ -322,10 +330,12 @@ class JointAV(nn.Module):
         self.cfg = cfg
         self.video, self.audio = VideoStream(cfg), AudioStream(cfg)
         v, a = cfg.widths[-1], cfg.sound_widths[-1]
-        self.video_head, self.audio_head = nn.Linear(v, 2), nn.Linear(a, 2)
+        self.video_head, self.audio_head = nn.Linear(v + cfg.beside, 2), nn.Linear(a + cfg.beside, 2)
         self.sync = SyncStream(cfg) if cfg.fusion == "sync" else None
         if cfg.fusion != "independent":
-            self.whole_head = nn.Linear(3 * cfg.sync_width if self.sync else v + a, 2)
+            self.whole_head = nn.Linear((3 * cfg.sync_width if self.sync else v + a) + 2 * cfg.beside, 2)
+        self.face_encoder = FaceEncoder() if cfg.beside else None
+        self.beside = Beside(cfg.beside, cfg.beside_dropout) if cfg.beside else None
         self.drop = nn.Dropout(cfg.dropout)
         self.pair = None if cfg.pair is None else SyncPair(cfg.pair).requires_grad_(False).eval()
 
@@ -347,18 +357,42 @@ class JointAV(nn.Module):
         seen = None if faces is None else self.video(faces)
         heard = None if audio is None else self.audio(audio)
         video, sound = (None if told is None else told[-1].mean(2) for told in (seen, heard))  # n C
-        video_logit = None if video is None else self._tell(self.video_head, video)
-        audio_logit = None if sound is None else self._tell(self.audio_head, sound)
+        summaries = self.summaries(None if faces is None else self.look(faces), audio)
+        beside = self.beside(summaries) if summaries else {}
+        video_logit = None if video is None else self._tell(self.video_head, video, beside, "faces")
+        audio_logit = None if sound is None else self._tell(self.audio_head, sound, beside, "sound")
         whole = sync = None
         if video is not None and sound is not None and self.cfg.fusion != "independent":
             joined = torch.cat([video, sound], dim=1) if self.sync is None else self.sync(seen, heard)
-            whole = self._tell(self.whole_head, joined)
+            whole = self._tell(self.whole_head, joined, beside, "faces", "sound")
         if self.pair is not None and lips is not None and audio is not None:
             sync = self.pair.mismatch(*self.pair(lips, audio), lips_known)
         return Output(video_logit, audio_logit, whole, sync)
 
-    def _tell(self, head: nn.Linear, feature: Tensor) -> Tensor:
-        return fake_logit(head(self.drop(feature)))
+    def look(self, faces: Tensor) -> Tensor | None:
+        """What the frozen encoder tells of every LOOKED_AT-th face, at the size that it knows: (n, T / LOOKED_AT, rows,
+        dim)."""
+        if self.face_encoder is None:
+            return None
+        some = faces[:, ::LOOKED_AT]
+        large = F.interpolate(some.flatten(0, 1), size=(FACE_PX, FACE_PX), mode="bilinear", antialias=False)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and faces.requires_grad):
+            return self.face_encoder(large).unflatten(0, some.shape[:2])
+
+    def summaries(self, seen: Tensor | None, audio: Tensor | None) -> dict[str, Tensor]:
+        """What stands beside the streams, before it is whitened, as Beside.summaries has it. seen: of `look`."""
+        return {} if self.beside is None else self.beside.summaries(seen, audio)
+
+    def start_head(self, name: str, weights: Tensor) -> None:
+        """Let a head ("video", "audio" or "whole") say these log-odds of what stands beside, whatever the streams tell:
+        weights (beside,), or (2 * beside,) with those of the face first."""
+        if name != "whole" or self.cfg.fusion != "independent":
+            head = getattr(self, f"{name}_head")
+            start_head(head, list(range(head.in_features - len(weights), head.in_features)), weights, FAKE)
+
+    def _tell(self, head: nn.Linear, feature: Tensor, beside: dict[str, Tensor], *names: str) -> Tensor:
+        """The logit of a stream's feature, and of these `beside` where there are any."""
+        return fake_logit(head(torch.cat([self.drop(feature), *(beside[name] for name in names if beside)], dim=1)))
 
     def _check(self, faces: Tensor | None, audio: Tensor | None) -> None:
         cfg = self.cfg

@@ -106,7 +106,6 @@ GENUINE, FAKE = 0, 1  # class order of the two-class head
 PARTS = ("face", "lips", "audio")  # V, L, A
 AROUND = 5  # sequences over which the agreement of lips and sound is told around each
 HEADS = ("whole", "video", "audio", "sync")
-FILTERS, CEPSTRA = 64, 40  # linear in frequency
 
 
 @dataclass(frozen=True)
@@ -263,7 +262,7 @@ class ResNetEncoder(nn.Module):
         if inputs.audio is not None and "audio" in cfg.parts:
             log_mel = (band_energies(inputs.audio, self.mel) + 1e-5).log()  # n frames mels
             told["audio"] = log_mel.unflatten(1, (cfg.sequences, -1)).mean(2)
-            told["audio_there"] = inside(inputs.length_s, inputs.audio, cfg.sequences, cfg.sequence_s)
+            told["audio_there"] = inside(inputs.sound_s, inputs.audio, cfg.sequences, cfg.sequence_s)
         return Features(**told)
 
 
@@ -315,16 +314,16 @@ class PretrainedEncoder(nn.Module):
             here = inside(inputs.length_s, inputs.lips, cfg.sequences, cfg.sequence_s)
             told |= self.lip_features(inputs.lips, _seen(inputs.lips_seen, inputs.lips, here))
         if inputs.audio is not None and "audio" in cfg.parts:
-            here = inside(inputs.length_s, inputs.audio, cfg.sequences, cfg.sequence_s)
-            told |= self.sound_features(inputs.audio, self._hear(inputs.audio, inputs.length_s), here)
+            here = inside(inputs.sound_s, inputs.audio, cfg.sequences, cfg.sequence_s)
+            told |= self.sound_features(inputs.audio, self._hear(inputs.audio, inputs.sound_s), here)
         return Features(**told)
 
-    def _hear(self, audio: Tensor, length_s: Tensor | None) -> Tensor:
+    def _hear(self, audio: Tensor, sound_s: Tensor | None) -> Tensor:
         """SpeechEncoder's rows of each window, (n, rows, 200). It attends over all that it is given, so it is given the
-        clip and no padding; the last row stands for the rows after the end, which are masked."""
-        if length_s is None:
+        sound and no padding; the last row stands for the rows after its end, which are masked."""
+        if sound_s is None:
             return self.speech(audio)
-        samples = (length_s * AUDIO_HZ).round().long().clamp(max=audio.shape[1])
+        samples = (sound_s * AUDIO_HZ).round().long().clamp(max=audio.shape[1])
         rows = audio.new_zeros(len(audio), audio.shape[1] // ROW_SAMPLES, self.speech.dim)
         for count in samples.unique().tolist():
             told = self.speech(audio[samples == count, :count])
@@ -491,12 +490,13 @@ class MMMSBA(nn.Module):
                 self.head_audio = nn.Linear(cfg.dense, 1)
 
     def forward(self, faces: Tensor | None, lips: Tensor | None, audio: Tensor | None, face_seen: Tensor | None = None,
-                lips_seen: Tensor | None = None, length_s: Tensor | None = None) -> Output:
+                lips_seen: Tensor | None = None, length_s: Tensor | None = None,
+                heard_s: Tensor | None = None) -> Output:
         """A batch of windows, as detectors.contract.Inputs describes them.
 
         Raises: ValueError when nothing that the network reads is there, or a shape is not the config's.
         """
-        return self.tell(self.encode(Inputs(faces, lips, audio, face_seen, lips_seen, length_s)))
+        return self.tell(self.encode(Inputs(faces, lips, audio, face_seen, lips_seen, length_s, heard_s)))
 
     def encode(self, inputs: Inputs) -> Features:
         """What the encoders tell of a batch of windows. Raises: ValueError for a shape that is not the config's."""
@@ -510,13 +510,13 @@ class MMMSBA(nn.Module):
         told = (encode_once(self._encode_part, part)._asdict() for part in (
             Inputs(faces=inputs.faces, face_seen=inputs.face_seen, length_s=inputs.length_s),
             Inputs(lips=inputs.lips, lips_seen=inputs.lips_seen, length_s=inputs.length_s),
-            Inputs(audio=inputs.audio, length_s=inputs.length_s)))
+            Inputs(audio=inputs.audio, length_s=inputs.sound_s)))
         return Features(**{name: value for part in told for name, value in part.items() if value is not None})
 
     def _encode_part(self, inputs: Inputs) -> Features:
-        if inputs.audio is not None and inputs.length_s is not None:  # what comes after the clip is no sound of it
+        if inputs.audio is not None and inputs.sound_s is not None:  # what comes after the sound is none of it
             at_s = torch.arange(self.cfg.samples, device=inputs.audio.device) / AUDIO_HZ
-            inputs = inputs._replace(audio=inputs.audio * (at_s < inputs.length_s[:, None]))
+            inputs = inputs._replace(audio=inputs.audio * (at_s < inputs.sound_s[:, None]))
         return self.encoder(inputs)
 
     def tell(self, features: Features) -> Output:

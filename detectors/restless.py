@@ -18,6 +18,7 @@ from torch import Tensor
 AUDIO_HZ = 16_000
 FRAME_SAMPLES, HOP_SAMPLES = 400, 160  # 25 ms every 10 ms
 FLOOR = 80 / 10 * math.log(10)  # 80 dB as a difference of log energies
+FILTERS, CEPSTRA = 64, 40  # linear in frequency
 ROWS_ORDERS, CEPSTRA_ORDERS = (1,), (0, 1, 2)  # of the differences that how_restless reads
 
 

@@ -62,22 +62,19 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-import torchaudio.functional as AF
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.func import functional_call
 
+from detectors.beside import Beside, start_head
 from detectors.contract import Inputs, InputSpec, Windows, WindowScores
-from detectors.encoders import INNER, REGIONS, TEXTURES, WIDTHS, FaceEncoder, part_of, region_shares
-from detectors.restless import CEPSTRA_ORDERS, cepstra, filter_bank, log_bands, restlessness
+from detectors.encoders import REGIONS, TEXTURES, WIDTHS, FaceEncoder, region_shares
 from detectors.scoring import calibrated, score_windows
-from detectors.whitening import Whiten
 
 NAME, CITATION = "SS-AVD", "arXiv 2506.07358"
 FAKE, REAL = 0, 1  # class order of the two-class heads [code]
 AUDIO_HZ = 16_000
 JOINS = 2  # the stage at which a picture of textures comes in: its maps are a sixteenth of the face, as Lite0's fourth
-FILTERS, CEPSTRA = 64, 40  # linear in frequency; of how much the sound changes
 SPEC = InputSpec(
     window_s=3.0, hop_s=1.0, frames=10, face_px=224, audio_hz=AUDIO_HZ, modalities=("video", "audio"), stills=True
 )
@@ -628,13 +625,7 @@ class SSAVD(nn.Module):
         self.pool_audio = xavier(nn.Conv1d(dim, dim, 31, padding=15, groups=dim))
         self.head_video, self.head_audio, self.head_whole = linear(told, 2), linear(told, 2), linear(2 * told, 2)
         self.face_encoder = FaceEncoder(cfg.face_px) if cfg.textures else None
-        if cfg.beside:
-            textures = part_of(torch.empty(0, FaceEncoder.rows, FaceEncoder.dim), INNER, TEXTURES).shape[1]
-            self.whiten_faces = Whiten(textures, cfg.beside)
-            self.whiten_sound = Whiten(len(CEPSTRA_ORDERS) * CEPSTRA, cfg.beside)
-            self.drop_beside = nn.Dropout(cfg.beside_dropout)
-            self.register_buffer("bank", filter_bank("linear", FILTERS), persistent=False)
-            self.register_buffer("dct", AF.create_dct(CEPSTRA, FILTERS, "ortho"), persistent=False)
+        self.beside = Beside(cfg.beside, cfg.beside_dropout) if cfg.beside else None
         self.style_heads = None
         if style_heads:
             self.style_heads = nn.ModuleDict({
@@ -671,10 +662,11 @@ class SSAVD(nn.Module):
                 y, y_style = style_shuffle(y, generator)
         f_v = None if x is None else self.pool_video(x).flatten(2).mean(-1)  # B C
         f_a = None if y is None else self.pool_audio(y).flatten(2).mean(-1)  # B C
-        if "faces" in summaries:
-            f_v = torch.cat([f_v, self.drop_beside(self.whiten("faces", summaries["faces"]))], dim=1)
-        if "sound" in summaries:
-            f_a = torch.cat([f_a, self.drop_beside(self.whiten("sound", summaries["sound"]))], dim=1)
+        told = self.beside(summaries) if summaries else {}
+        if "faces" in told:
+            f_v = torch.cat([f_v, told["faces"]], dim=1)
+        if "sound" in told:
+            f_a = torch.cat([f_a, told["sound"]], dim=1)
         z = None if x is None or y is None else torch.cat([f_v, f_a], dim=1)
         training = None
         if self.training:
@@ -695,36 +687,18 @@ class SSAVD(nn.Module):
             return self.face_encoder.maps(faces)
 
     def summaries(self, seen: list[Tensor] | None, audio: Tensor | None) -> dict[str, Tensor]:
-        """"faces" and "sound", those that are there: what stands beside f_v and f_a (B, D), before it is whitened."""
-        found = {}
-        if self.cfg.beside and seen is not None:
-            told = part_of(self.face_encoder.over_regions(seen), INNER, TEXTURES)  # BT D
-            found["faces"] = told.unflatten(0, (-1, self.cfg.frames)).mean(1)
-        if self.cfg.beside and audio is not None:
-            bands = log_bands(audio, self.bank)
-            heard = torch.ones(bands.shape[:2], dtype=torch.bool, device=audio.device)
-            found["sound"] = restlessness(cepstra(bands, heard, self.dct), heard, CEPSTRA_ORDERS)
-        return found
+        """What stands beside f_v and f_a, before it is whitened, as Beside.summaries has it. seen: of `look`."""
+        if self.beside is None:
+            return {}
+        regions = None if seen is None else self.face_encoder.over_regions(seen).unflatten(0, (-1, self.cfg.frames))
+        return self.beside.summaries(regions, audio)
 
-    def whiten(self, name: str, summary: Tensor) -> Tensor:
-        """(B, D) of `summaries` -> (B, beside), as it stands beside f_v or f_a."""
-        return {"faces": self.whiten_faces, "sound": self.whiten_sound}[name](summary)
-
-    def fit_whitening(self, summaries: dict[str, Tensor]) -> None:
-        """Whiten by the figures of these `summaries` of training windows; a missing one stays as it is."""
-        for name, whiten in (("faces", self.whiten_faces), ("sound", self.whiten_sound)):
-            if name in summaries:
-                whiten.fit(summaries[name])
-
-    @torch.no_grad()
     def start_head(self, name: str, weights: Tensor) -> None:
-        """Let a head ("video", "audio" or "whole") say these log-odds, whatever f_v and f_a are: weights (beside,) of
-        what stands beside, of faces first where it reads both."""
-        head = getattr(self, f"head_{name}").weight
-        head.zero_()
-        beside = head.view(2, -1, self.cfg.widths[-1] + self.cfg.beside)[..., self.cfg.widths[-1]:]
-        beside[FAKE] = weights.view(beside.shape[1:]) / 2
-        beside[REAL] = -beside[FAKE]
+        """Let a head ("video", "audio" or "whole") say these log-odds of what stands beside, whatever f_v and f_a are:
+        weights (beside,), or (2 * beside,) with those of the face first."""
+        own, told = self.cfg.widths[-1], self.cfg.widths[-1] + self.cfg.beside
+        columns = [n for n in range(told * len(weights) // self.cfg.beside) if n % told >= own]
+        start_head(getattr(self, f"head_{name}"), columns, weights, FAKE)
 
     def _training_terms(self, x_style, y_style, f_v, f_a, generator) -> TrainingTerms:
         style, adversarial = {}, {}

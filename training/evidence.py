@@ -32,7 +32,6 @@ RINGS = 16  # of spatial frequency
 MOTION_HZ = (0.0, 1.0, 3.0, 6.0, 12.5)
 OFFSETS = 6  # frames by which the mouth may be before or after the sound
 MELS = 64
-FILTERS, CEPSTRA = 64, 40
 LOW_PASS_HZ = 4_000
 ALL, SHALLOW, TEXTURES, DEEP = slice(0, 8), slice(0, 2), slice(2, 5), slice(5, 8)  # of WIDTHS: stem, stages 1 to 7
 

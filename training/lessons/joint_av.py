@@ -18,6 +18,7 @@ from pydantic import Field
 from torch import Tensor
 
 from detectors.contract import InputSpec
+from detectors.encoders import to_half
 from detectors.joint_av import (
     SHIPPED,
     SHIPPED_SPEC,
@@ -48,6 +49,7 @@ class Losses(Section):
 
 
 class JointAVPart(Section):
+    encoders: str | None = None  # folder of training.pretrained; without it, the weights of the installed packages
     pair: str | None  # file that training.lessons.sync wrote; null: no sync score
     presence: Presence
     forged_share: float = Field(ge=0, le=1)  # of the fakes: made by training.forge; the others are published ones
@@ -79,6 +81,7 @@ class JointAVLesson(SSAVDLesson):
         self._weights = LossWeights(**part.losses.model_dump())
         alone = [s for s in samples if s.sync_fake != 1 or 1 in (s.video_fake, s.audio_fake)]
         self._pools = {kind: _Pools(kind, alone) for kind, share in part.presence if share}
+        self._take_in(part.encoders)
 
     # ---- what a batch is ----------------------------------------------------------------------------------------
 
@@ -140,7 +143,8 @@ class JointAVLesson(SSAVDLesson):
         return JointAVDetector(model, self.card(), self._scored_spec, next(model.parameters()).device)
 
     def weights(self, model: JointAV) -> dict[str, Tensor]:
-        return model.state_dict()
+        """In half precision, as what is frozen in it has been all along."""
+        return to_half(model.state_dict())
 
     @property
     def _scored_spec(self) -> InputSpec:

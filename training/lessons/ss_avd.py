@@ -37,7 +37,7 @@ PRESENT = {"picture": ("video",), "sound": ("audio",), "both": ("video", "audio"
 FOLLOWED = ("video", "audio", "whole")  # losses that the log keeps
 FITTED_PAIRS = 400  # of each presence that batches have: whitening and the heads' first weights come from these
 STRENGTH = 0.05  # inverse of the penalty on those weights
-READ = {"video": ("faces",), "audio": ("sound",), "whole": ("faces", "sound")}  # by the heads, of SSAVD.summaries
+READ = {"video": ("faces",), "audio": ("sound",), "whole": ("faces", "sound")}  # by the heads, of detectors.beside
 Row = tuple[np.ndarray | None, np.ndarray | None, float, float]  # faces, sound, video_fake, audio_fake
 _MOMENTS = 4  # of a clip that are tried before another clip is drawn
 _CLIPS = 20  # that are tried before the samples are said to hold no such window
@@ -105,19 +105,23 @@ class SSAVDLesson(Lesson):
         self.model.front_end.requires_grad_(part.train_filters)
         self._weights = LossWeights(**part.losses.model_dump())
         self._pools = {kind: _Pools(kind, samples) for kind, share in part.presence if share}
-        if self.config.textures:
-            published = published_face_encoder() if part.encoders is None else load_encoders(Path(part.encoders))[0]
+        self._take_in(part.encoders)
+
+    def _take_in(self, encoders: str | None) -> None:
+        """The frozen face encoder, of this folder or of the installed packages, and what is fitted to what it tells."""
+        if self.model.face_encoder is not None:
+            published = published_face_encoder() if encoders is None else load_encoders(Path(encoders))[0]
             self.model.face_encoder.load_state_dict(published.state_dict())
-        if self.config.beside:
+        if self.model.beside is not None:
             self._fit_beside()
 
     def _fit_beside(self) -> None:
         """Whitening, and the heads' first weights, by drawn windows of all kinds as they are: balanced as batches are."""
         drawn = [self._summarise(kind) for kind in self._pools]
         for part in sorted({part for summaries, _ in drawn for part in summaries}):
-            self.model.fit_whitening({part: torch.cat([told[part] for told, _ in drawn if part in told])})
+            self.model.beside.fit({part: torch.cat([told[part] for told, _ in drawn if part in told])})
         for head, parts in READ.items():
-            fit = [(torch.cat([self.model.whiten(part, told[part]) for part in parts], dim=1), fake[head])
+            fit = [(torch.cat([self.model.beside.whiten(part, told[part]) for part in parts], dim=1), fake[head])
                    for told, fake in drawn if set(parts) <= told.keys()]
             x, fake = (torch.cat(rows) for rows in zip(*fit)) if fit else (torch.zeros(0), torch.zeros(0))
             if {0.0, 1.0} <= set(fake.tolist()):
@@ -127,7 +131,7 @@ class SSAVDLesson(Lesson):
 
     @torch.no_grad()
     def _summarise(self, kind: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """(what SSAVD.summaries tells of drawn windows, (n, D) each; labels by head, (n,))"""
+        """(what stands beside the network's features in drawn windows, (n, D) each; labels by head, (n,))"""
         told, video_fake, audio_fake = defaultdict(list), [], []
         for pair in range(FITTED_PAIRS):
             for faces, sound, *labels in self._draw_pair(kind, self.recipe.steps, pair, degraded=False):
