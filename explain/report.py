@@ -21,18 +21,23 @@ from explain.answer import (
     Window,
     agreement_words,
     detector_name,
+    detector_verdict_words,
+    explained_score,
+    follow_from_curve,
     gaps,
     judged_windows,
     lanes,
     marked,
     modality_scores,
     more_alarmed,
+    offset_words,
     segments,
     several_faces,
     thresholds,
     unbroken,
     verdict_words,
     was_lowered,
+    why_not_judged,
 )
 from explain.pictures import Picture
 
@@ -134,7 +139,7 @@ def _verdict(answer: dict, cards: dict[str, dict]) -> str:
     if answer.get("provisional") and not answer.get("error"):
         badge = f"<strong>{escape(words.PROVISIONAL_BADGE)}.</strong>"
         parts.append(f'<p class="notice">{badge} {escape(words.PROVISIONAL)}</p>')
-    parts.append(f"<p>{escape(answer.get('error') or (words.LOWERED if lowered else meaning))}</p>")
+    parts.append(f"<p>{escape(answer.get('error') or (words.LOWERED[answer['verdict']] if lowered else meaning))}</p>")
     parts.append(_lowered(answer["probe"]) if lowered else _probability(answer, cards))
     limits = "".join(f"<li>{escape(line)}</li>" for line in words.MEANS_NOT)
     parts.append(f"<h3>{escape(words.MEANS_NOT_HEADING)}</h3><ul>{limits}</ul>")
@@ -146,7 +151,7 @@ def _probability(answer: dict, cards: dict[str, dict]) -> str:
     if score is None:
         return f"<p>{escape(words.NO_PROBABILITY)}</p>"
     told = words.PROBABILITY.format(percent=_percent(score), words=_probability_words(score))
-    agreement = " ".join([agreement_words(answer), *more_alarmed(answer, cards)])
+    agreement = " ".join([agreement_words(answer, cards), *more_alarmed(answer, cards)])
     held = f"<p>{escape(answer['probe']['summary'])}</p>" if answer.get("probe") else ""
     return f"<p><strong>{escape(told)}</strong> {escape(agreement)}</p>{_band(score, thresholds(answer))}{held}"
 
@@ -195,31 +200,29 @@ def _parts(answer: dict) -> str:
         return ""
     rows = [
         (escape(words.MODALITIES[m]), _score(score),
-         escape(_probability_words(score) if score is not None else _why_not(answer, m)))
+         escape(_probability_words(score) if score is not None else why_not_judged(answer, m)))
         for m, score in modality_scores(answer).items()
     ]
     return _section(words.PARTS, _table(words.PARTS_CAPTION, words.PARTS_HEADERS, rows))
 
 
-def _why_not(answer: dict, modality: str) -> str:
-    """Why a modality has no score."""
-    for finding in answer.get("findings") or []:
-        if modality in finding.get("blocks", []):
-            return str(finding["message"]).rstrip(".")
-    windows = [w for d in answer.get("detectors", {}).values() for w in d.get("windows", [])]
-    if any(w.get(modality) is not None for w in windows):
-        return words.NOT_JUDGED_NO_WINDOW
-    return words.NOT_JUDGED_NO_HEAD[modality]
-
-
 def _detectors(answer: dict, cards: dict[str, dict]) -> str:
+    detectors = answer.get("detectors", {})
     rows = [
-        (escape(detector_name(name, cards)), escape(words.VERDICTS[d["verdict"]][0]),
-         *(_score(d.get(k)) for k in ("score", *MODALITIES)),
-         "–" if d.get("offset_s") is None else f"{d['offset_s']:+.2f} s")
-        for name, d in answer.get("detectors", {}).items()
+        (escape(detector_name(name, cards)), escape(detector_verdict_words(answer, name)),
+         *(_score(d.get(k)) for k in ("score", *MODALITIES)))
+        for name, d in detectors.items()
     ]
-    return _section(words.DETECTORS, _table(words.DETECTORS_CAPTION, words.DETECTORS_HEADERS, rows)) if rows else ""
+    if not rows:
+        return ""
+    offsets = "".join(f"<p>{escape(_offset(detector_name(name, cards), d['offset_s']))}</p>"
+                      for name, d in detectors.items() if d.get("offset_s") is not None)
+    return _section(words.DETECTORS, _table(words.DETECTORS_CAPTION, words.DETECTORS_HEADERS, rows) + offsets)
+
+
+def _offset(detector: str, offset_s: float) -> str:
+    offset, meaning = offset_words(offset_s)
+    return words.OFFSET.format(detector=detector, offset=offset, meaning=meaning)
 
 
 def _segments(answer: dict, cards: dict[str, dict]) -> str:
@@ -238,7 +241,7 @@ def _segments(answer: dict, cards: dict[str, dict]) -> str:
 def _explanations(answer: dict, cards: dict[str, dict], pictures: Sequence[Picture]) -> str:
     """What each detector reacted to, in words and figures, with its pictures where there are any."""
     told = "".join(
-        f"<h3>{escape(detector_name(e['detector'], cards))}</h3>{_explanation(e)}"
+        f"<h3>{escape(detector_name(e['detector'], cards))}</h3>{_explanation(e, answer)}"
         + _figures([p for p in pictures if p.detector == e["detector"]])
         for e in answer.get("explanations") or []
     )
@@ -249,10 +252,10 @@ def _explanations(answer: dict, cards: dict[str, dict], pictures: Sequence[Pictu
     return _section(words.EXPLANATIONS, f"<p>{escape(words.EXPLANATIONS_NOTE)}</p>{told}", page=True) if told else ""
 
 
-def _explanation(explanation: dict) -> str:
+def _explanation(explanation: dict, answer: dict) -> str:
     spans = ", ".join(_span(start, end) for start, end in explanation["windows_s"])
     head = words.EXPLAINED_HEADS.get(explanation["head"], explanation["head"])
-    lines = [words.EXPLAINED.format(head=head, spans=spans, score=f"{explanation['score']:.2f}"),
+    lines = [words.EXPLAINED.format(head=head, spans=spans, score=explained_score(explanation, answer)),
              *explanation["sentences"], explanation["replacement_words"], *explanation["notes"]]
     told = "".join(f"<li>{escape(line)}</li>" for line in lines)
     tables = ""
@@ -296,16 +299,23 @@ def _timelines(answer: dict, cards: dict[str, dict]) -> str:
     figures = f"<p>{escape(words.TIMELINES_HINT)}</p>"
     for name, detector in answer["detectors"].items():
         figures += f"<h3>{escape(detector_name(name, cards))}</h3>"
+        opens = _opens(detector, duration_s)
         for modality, track in lanes(answer, detector):
-            figures += _lane(answer, detector, modality, track, duration_s)
+            figures += _lane(answer, detector, modality, track, duration_s, opens)
     return _section(words.TIMELINES, figures)
 
 
-def _lane(answer: dict, detector: dict, modality: str, track: int | None, duration_s: float) -> str:
+def _opens(detector: dict, duration_s: float) -> float | None:
+    """The score at which a span opens; None where the curves open none."""
+    known = detector.get("thresholds") and follow_from_curve(detector, duration_s)
+    return detector["thresholds"]["segment_on"] if known else None
+
+
+def _lane(answer: dict, detector: dict, modality: str, track: int | None, duration_s: float,
+          opens: float | None) -> str:
     name = _lane_name(answer, modality, track)
     windows = judged_windows(detector, modality, track)
     spans = marked(detector, modality, track)
-    opens = (detector.get("thresholds") or {}).get("segment_on")
     told = lane_words(name, windows, spans, opens, duration_s)
     alt = words.LANE_ALT.format(name=name, duration=f"{duration_s:.1f}")
     drawing = _svg(_TOP + _LANE + _AXIS, alt, lane_svg(modality, windows, spans, opens, duration_s))
@@ -514,7 +524,7 @@ def _method_facts(detector: dict, card: dict) -> Iterator[tuple[str, str]]:
 def _limits(answer: dict, cards: dict[str, dict]) -> str:
     if answer.get("error"):
         return ""
-    lines = [words.LIMIT_PART.format(part=words.MODALITIES[m], reason=_why_not(answer, m))
+    lines = [words.LIMIT_PART.format(part=words.MODALITIES[m], reason=why_not_judged(answer, m))
              for m, score in modality_scores(answer).items() if score is None]
     if left_out := [detector_name(name, cards) for name in cards if name not in answer.get("detectors", {})]:
         lines.append(words.LIMIT_DETECTORS.format(names=", ".join(left_out)))
@@ -551,12 +561,15 @@ def _section(heading: str, inside: str, page: bool = False) -> str:
 
 
 def _table(caption: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Cells are HTML already: the caller escapes. The first of a row names it."""
+    """Cells are HTML already: the caller escapes. The first of a row names it. A table without headers holds facts,
+    some of them long words without a space, such as hashes."""
     head = "".join(f'<th scope="col">{escape(h)}</th>' for h in headers)
     body = "".join(f'<tr><th scope="row">{first}</th>' + "".join(f"<td>{cell}</td>" for cell in rest) + "</tr>"
                    for first, *rest in rows)
     thead = f"<thead><tr>{head}</tr></thead>" if head else ""
-    return f"<table><caption>{escape(caption)}</caption>{thead}<tbody>{body}</tbody></table>"
+    look = "" if head else ' class="facts"'
+    return (f'<div class="table"><table{look}><caption>{escape(caption)}</caption>{thead}<tbody>{body}</tbody></table>'
+            "</div>")
 
 
 def _score(value: float | None) -> str:

@@ -6,13 +6,11 @@ from __future__ import annotations
 VERDICTS = {
     "MANIPULATED": (
         "Strong signs of manipulation",
-        "Taken together, the chosen detectors find what they know from manipulated clips. Look at the marked spans "
-        "yourself before you rely on this.",
+        "Taken together, the chosen detectors find what they know from manipulated clips.",
     ),
     "SUSPICIOUS": (
         "Some signs of manipulation",
-        "There are signs, but not enough for a firm answer. Find the original or a better copy, and look at "
-        "the marked spans.",
+        "There are signs, but not enough for a firm answer. Find the original or a better copy.",
     ),
     "NO_SIGNS": (
         "No signs of manipulation found",
@@ -27,8 +25,24 @@ VERDICTS = {
 DISPUTED = (  # in the place of NO_SIGNS, where a detector finds some
     "No agreed signs of manipulation",
     "A part of the detectors finds signs that the others do not, so the clip as a whole is not called suspicious. This "
-    "is no proof that it is genuine: look at the marked spans yourself.",
+    "is no proof that it is genuine.",
 )
+BY_ONE = {  # in the place of what it means, where one detector alone judged
+    "MANIPULATED": "One detector judged this clip, and finds what it knows from manipulated clips.",
+    "NO_SIGNS": "This is not proof that the clip is genuine: one detector judged it, and a method that it does not "
+                "know leaves no signs that it can see.",
+}
+LOOK = {  # after what signs mean, by whether a span is marked
+    True: "Look at the marked spans yourself before you rely on this.",
+    False: "No span is marked: look at the whole clip yourself before you rely on this.",
+}
+LOWERED = {  # in the place of what it means, where copies of the clip turned its answer
+    "SUSPICIOUS": "The clip itself shows strong signs, but cheap copies of the same recording get another answer. A "
+    "strong answer that another copy turns is not one to rely on.",
+    "CANNOT_EVALUATE": "The clip itself has a score, but cheap copies of the same recording get another answer or "
+    "cannot be judged. An answer that another copy turns is not one to rely on.",
+}
+DETECTOR_BEFORE = "{verdict} (before the copies were tried: {before})"
 PROBABILITY_WORDS = (  # below this probability, these words
     (0.1, "very low"),
     (0.3, "low"),
@@ -44,9 +58,14 @@ AGREEMENT = "{agree} of {of} detectors give exactly this verdict."
 RULE = {  # by what decides: see explain.answer.verdict_rule
     "middle": "Where they differ it is the middle one, or the milder of the two in the middle.",
     "scores": "It follows from all their scores together; strong signs need a second detector that sees some.",
+    "some scores": "It follows from what {names} say; the others do not weigh in it. Strong signs need a second "
+                   "detector that sees some.",
+    "one score": "It follows from what {names} says; the others do not weigh in it. Strong signs need a second "
+                 "detector that sees some.",
     "sync": "The lip-sync decides: that the sound does not belong to the picture is the stronger sign here. Strong "
             "signs need a second detector that sees some.",
 }
+SYNC_UNMEASURED = "How often the lip-sync of {names} is right was not measured on mismatched clips."
 MORE_ALARMED = {False: "By itself, {names} finds {signs}.", True: "By themselves, {names} find {signs}."}
 PROVISIONAL_BADGE = "Demonstration weights"
 PROVISIONAL = (
@@ -60,6 +79,13 @@ NOT_JUDGED_NO_HEAD = {
     "sync": "no chosen detector judges whether lips and voice fit",
 }
 NOT_JUDGED_NO_WINDOW = "no part of the clip was long and clear enough"
+OFFSET = "Sound against picture, as {detector} estimates: {offset} ({meaning})."
+OFFSET_TOGETHER = "sound and picture come together"
+OFFSET_APART = "the sound comes {seconds} s {side} the picture"
+OFFSET_AFTER, OFFSET_BEFORE = "after", "before"
+OFFSET_NOT_FOUND = "no match within {most} s either way", "nothing was found, so nothing follows"
+OFFSET_USUAL = "within what careless recording and sending leave"
+OFFSET_LARGE = "more than is usual: sound or picture was moved, or comes from elsewhere, or the estimate is wrong"
 
 # The report
 REPORT = "Telltale report"
@@ -71,10 +97,6 @@ BANDS = (
     "Below {suspicious} %: no signs. From {suspicious} to {manipulated} %: some signs. From {manipulated} %: strong "
     "signs. This clip: {percent} %."
 )
-LOWERED = (
-    "The clip itself gets another answer, but cheap copies of the same recording turn it or cannot be judged. An "
-    "answer that another copy turns is not one to rely on."
-)
 LOWERED_BEFORE = "Before the copies were tried, the answer was: {before}."
 SPREAD = "Estimated probability of manipulation: {lowest} to {highest} % over the clip and its copies."
 BANDS_DIFFER = "The detectors have bands of their own; they stand with the settings below."
@@ -82,8 +104,8 @@ MEANS_NOT_HEADING = "What this does not say"
 MEANS_NOT = (
     "It does not say that the clip is genuine, whatever the number: no signs found is not proof.",
     "It does not say who made or changed the clip, nor why.",
-    "The probability is fitted to the clips that the detectors were measured on. On other kinds of clips it can be "
-    "off by much.",
+    "The probability rests on clips of which it is known how they were made. On other kinds of clips it can be off "
+    "by much.",
     "It is one lead, to be weighed beside the source, the context and other checks.",
 )
 PARTS = "Part by part"
@@ -91,11 +113,12 @@ PARTS_CAPTION = "The mean over the detectors that judge the part. Scores are est
 PARTS_HEADERS = ("Part", "Score", "In words")
 DETECTORS = "Detector by detector"
 DETECTORS_CAPTION = "Each detector's own answer."
-DETECTORS_HEADERS = ("Detector", "Answer", "Whole", "Picture", "Sound", "Lip-sync", "Sound later by")
+DETECTORS_HEADERS = ("Detector", "Answer", "Whole", "Picture", "Sound", "Lip-sync")
 TIMELINES = "Timelines"
 TIMELINES_HINT = (
     "The line is the score of each window, 0 below and 1 above. Hatched in grey: not judged. Boxed and hatched: a "
-    "marked span, with its score. The broken level line is where a span opens."
+    "marked span, with its score. The broken level line is where a span opens; there is none for a detector that "
+    "proposes spans of its own."
 )
 LANE_FACE = "{part}, face {number}"
 LANE_ALT = "{name}, over {duration} s."
@@ -107,8 +130,11 @@ LANE_GAPS = "Not judged: {spans}."
 LANE_NONE = "Not judged at any time."
 SPAN = "{start} to {end} s"
 SEGMENTS = "Marked spans"
-SEGMENTS_CAPTION = "Spans that a detector marks as manipulated."
-SEGMENTS_HEADERS = ("From (s)", "To (s)", "Part", "Score", "Detector")
+SEGMENTS_CAPTION = (
+    "Spans that a detector marks as manipulated, each with its highest score, or with a score of its own from a "
+    "detector that proposes spans."
+)
+SEGMENTS_HEADERS = ("From (s)", "To (s)", "Part", "Highest score", "Detector")
 SEGMENTS_NONE = "No span is marked."
 PICTURES = "Pictures"
 QUALITY = "Quality of the clip, and what limits the answer"
@@ -218,7 +244,8 @@ EXPLANATIONS_NOTE = (
     "An explanation tells what a detector reacted to. It does not prove that something was changed there. Each map was "
     "tested: what it marks was taken away, and so were equally large places at random."
 )
-EXPLAINED = "Explained: {head}, {spans}. Score there: {score}."
+EXPLAINED = "Explained: {head}, {spans}. Score: {score}."
+SCORE_ALONE = "{alone} from what is explained alone; {clip} with the rest of the clip"
 EXPLAINED_HEADS = {**{name: told.lower() for name, told in MODALITIES.items()}, "whole": "the whole"}
 SHARES_CAPTION = "What each part adds to the log-odds of manipulation (Shapley values), and its part of all they do"
 SHARES_HEADERS = ("Part", "Log-odds", "Part of all")

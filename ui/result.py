@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
+from explain.answer import why_not_judged as not_judged_reason  # noqa: F401 (panels take it from here)
 from ui import texts
-
-
-def not_judged_reason(result: dict, modality: str) -> str:
-    """Why a part has no score, in words (not escaped)."""
-    for finding in result.get("findings", []):
-        if modality in finding.get("blocks", []):
-            return finding["message"].rstrip(".")
-    detectors = result.get("detectors", {}).values()
-    has_head = any(w.get(modality) is not None for d in detectors for w in d.get("windows", []))
-    return texts.NOT_JUDGED_NO_WINDOW if has_head else texts.NOT_JUDGED_NO_HEAD[modality]
 
 
 def part_name(modality: str, track: int | None, several_faces: bool) -> str:

@@ -5,7 +5,9 @@ Values are filled in with str.format; callers escape.
 
 from explain.words import (  # noqa: F401 (the report says these too)
     BAND_LABELS,
+    DETECTOR_BEFORE,
     FILE_CAPTION,
+    LOWERED,
     LOWERED_BEFORE,
     MODALITIES,
     NOT_JUDGED,
@@ -83,12 +85,6 @@ BAND_ALT = (
     "Scale from 0 to 100 percent. Below {suspicious} percent: no signs. From {suspicious} to {manipulated} "
     "percent: some signs. From {manipulated} percent: strong signs. This clip: {percent} percent."
 )
-LOWERED = {
-    "SUSPICIOUS": "The clip itself shows strong signs, but cheap copies of the same recording get another answer. A "
-    "strong answer that another copy turns is not one to rely on.",
-    "CANNOT_EVALUATE": "The clip itself has a score, but cheap copies of the same recording get another answer or "
-    "cannot be judged. An answer that another copy turns is not one to rely on.",
-}
 SPREAD = "Estimated probability of manipulation: <strong>{lowest} to {highest} %</strong> over the clip and its copies"
 SPREAD_ALT = (
     "Scale from 0 to 100 percent. Below {suspicious} percent: no signs. From {suspicious} to {manipulated} "
@@ -117,8 +113,8 @@ STILL_SCORE = "score, no probability: see below"
 NUMBER_HEADING = "What the number means"
 NUMBER_MADE = "What it is made of: {made}."
 NUMBER = (
-    "It is estimated from other clips, of which it is known how they were made. On kinds of clips that were not among "
-    "them it can be off by much.",
+    "It rests on other clips, of which it is known how they were made. On kinds of clips that were not among them it "
+    "can be off by much.",
     "It assumes that manipulated clips are as common as genuine ones. Where they are rarer it is too high, where they "
     "are more common too low.",
 )
@@ -203,7 +199,6 @@ TABLE_HEADERS = ("From", "To", "Part", "Score", "Detector")
 TABLE_EMPTY = "No span is marked."
 DETECTOR_HEADERS = ("Detector", "Verdict", "Whole", "Picture", "Sound", "Lip-sync", "Weights file")
 DETECTOR_CAPTION = "Each detector's own answer. Scores are estimated probabilities of manipulation, 0 to 1."
-DETECTOR_BEFORE = "{verdict} (before the copies were tried: {before})"
 FILE_ROWS = {
     "clip": "Name",
     "sha256": "SHA-256",

@@ -148,7 +148,8 @@ def test_everything_that_a_reader_needs_is_told(answer):
     for expected in (
         "Some signs of manipulation", "61 %, rather high", words.MEANS_NOT[0], words.PROVISIONAL,
         "2026-11-21 12:00:00 UTC by Telltale 0.1.0",
-        "+0.12 s", "not judged", words.NOT_JUDGED_NO_HEAD["sync"],  # scores
+        "as SS-AVD estimates: the sound comes 0.12 s after the picture", "not judged",
+        words.NOT_JUDGED_NO_HEAD["sync"],  # scores
         "The face is lost for 1.9 s. Cut the clip. FACE_LOST", "Speech above noise, dB 22.5",  # quality
         "Halving the size of the picture 0.40 No signs", "The clip has no sound.",  # probe
         "ab" * 32, "Written by Lavf", "What it does not prove: Genuine clips have it too.",  # file
@@ -157,7 +158,8 @@ def test_everything_that_a_reader_needs_is_told(answer):
         "AUC 0.68 (95 % interval 0.63 to 0.74) on 686 clips", "open at 0.70, close below 0.55", "prepare 1.5",
         "Detectors that were not run: Joint AV.", "too large to look at all its timestamps",  # limits
         PICTURE.caption,
-        "Explained: picture, 2.0 to 5.0 s. Score there: 0.93.", "Most of it is at the lips.",  # explanations
+        "Explained: picture, 2.0 to 5.0 s. Score: 0.93 from what is explained alone; 0.60 with the rest of the clip.",
+        "Most of it is at the lips.",  # explanations
         "Removed parts are blurred.", "No other moment was found.", "Face +1.20 80 %", "Sound -0.30 20 %",
         "map by region and band Not passed. Removing it does little.", "Joint AV Not explained: It tells no sync here.",
     ):
@@ -175,7 +177,7 @@ def test_what_is_missing_from_the_answer_is_called_not_checked():
 def test_a_lowered_verdict_gives_a_range_and_what_it_was_before(answer):
     answer["verdict"] = answer["probe"]["verdict"] = "CANNOT_EVALUATE"
     told = " ".join(Page(report_html(answer, CARDS)).words.split())
-    assert "cannot be judged" in told and words.LOWERED in told and PROBE["summary"] in told
+    assert "cannot be judged" in told and words.LOWERED["CANNOT_EVALUATE"] in told and PROBE["summary"] in told
     assert "the answer was: some signs of manipulation." in told and "40 to 61 %" in told
     assert "61 %, rather high" not in told
 
@@ -265,3 +267,25 @@ def test_reports_are_written_side_by_side(tmp_path, answer):
     paths = [write_report(answer, folder, CARDS) for _ in range(3)]
     assert [p.name for p in paths] == ["telltale-talk.mp4.html", "telltale-talk.mp4-2.html", "telltale-talk.mp4-3.html"]
     assert json.loads(Page(paths[0].read_text(encoding="utf-8")).script) == answer
+
+
+def test_a_verdict_that_copies_turned_says_what_it_was_in_the_table_too(answer):
+    answer["probe"]["detectors"] = {"ss_avd": {"verdict_before": "MANIPULATED"}}
+    told = " ".join(Page(report_html(answer, CARDS)).words.split())
+    assert "Some signs of manipulation (before the copies were tried: strong signs of manipulation) 0.61" in told
+
+
+def test_a_line_where_a_span_opens_stands_only_where_spans_follow_from_the_curve(answer):
+    detector = answer["detectors"]["ss_avd"]
+    detector["windows"][0].update(start_s=[0.0, 2.0], end_s=[2.0, 4.0], video=[0.2, 0.9], audio=[0.2, 0.2],
+                                  whole=[0.2, 0.2])
+    detector["segments"] = [{"start_s": 2.0, "end_s": 4.0, "score": 0.9, "modality": "video", "track": 0}]
+    assert "A span opens at 0.70." in Page(report_html(answer, CARDS)).words
+    detector["segments"][0].update(start_s=0.5, end_s=1.5)  # one of its own
+    assert "A span opens at" not in Page(report_html(answer, CARDS)).words
+
+
+def test_no_match_of_sound_and_picture_is_no_number(answer):
+    answer["detectors"]["ss_avd"]["offset_s"] = -0.6
+    told = Page(report_html(answer, CARDS)).words
+    assert "no match within 0.6 s either way (nothing was found, so nothing follows)" in told and "-0.60" not in told
