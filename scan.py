@@ -63,7 +63,7 @@ def examine(path: Path, *, detectors: list[str], device: str, cards: dict[str, d
     if report:
         page = write_report(answer, report, cards, pictures=pictures_of(clip, explained, cards))
         if video and readable and not clip.info.still:
-            annotate(path, clip, answer, page.with_name(f"{page.stem}-annotated.mp4"), to_overlay(explained))
+            annotate(path, clip, answer, page.with_name(f"{page.stem}-annotated.mp4"), to_overlay(explained, answer))
     return answer
 
 

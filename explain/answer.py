@@ -113,6 +113,14 @@ def decided_by_sync(answer: dict) -> bool:
     return bool((answer.get("consensus") or {}).get("by_sync"))
 
 
+def decides(answer: dict, detector: str, head: str) -> bool:
+    """True where the common score is made of this head of this detector, beside others or alone."""
+    consensus, own = answer["consensus"], answer["detectors"][detector]
+    by_sync = decided_by_sync(answer) if consensus.get("fitted") else own["score"] == own["sync"]
+    heard = by_sync or consensus["weights"]["score"].get(detector, 0.0) >= LEAST_SHARE
+    return heard and (head == "sync") == by_sync
+
+
 def sync_unmeasured(answer: dict, cards: dict[str, dict]) -> list[str]:
     """Ids of the detectors whose lip-sync decides, though no card tells how often it is right on mismatched clips."""
     if not decided_by_sync(answer):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from detectors import load
 from detectors.contract import MODALITIES, Detector, Segment
-from explain.answer import detector_name
+from explain.answer import SIGNS, decides, detector_name
 from explain.explanation import READABLE, Explanation, NothingToExplain, default_method, explain
 from explain.pictures import Picture, draw
 from media import PreparedClip
@@ -66,9 +66,13 @@ def pictures_of(clip: PreparedClip, explained: Sequence[Explanation], cards: dic
             for picture in draw(clip, told, method)]
 
 
-def to_overlay(explained: Sequence[Explanation]) -> Explanation | None:
-    """The explanation that a video shows: the highest score among those with a map that passed its test."""
-    believed = [told for told in explained if any(test.passed for test in told.faithfulness.values())]
+def to_overlay(explained: Sequence[Explanation], answer: dict) -> Explanation | None:
+    """The explanation that a video shows: the highest score among those with a map that passed its test, of what the
+    verdict rests on. None where it finds no signs: a face in orange would say otherwise."""
+    if answer["verdict"] not in SIGNS:
+        return None
+    believed = [told for told in explained if decides(answer, told.detector, told.head)
+                and any(test.passed for test in told.faithfulness.values())]
     return max(believed, key=lambda told: told.score, default=None)
 
 

@@ -1,4 +1,5 @@
-"""The strip below an annotated video: when which part is marked or was not judged, in words, stripes and a cursor."""
+"""The strip below an annotated video: the verdict, and when which part is marked or was not judged, in words, stripes
+and a cursor."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from explain import words
-from explain.answer import MODALITIES, gaps, judged_windows, marked
+from explain.answer import MODALITIES, gaps, judged_windows, marked, verdict_words
 from explain.sheet import INK, letters
 
 ORANGE, GREY = (213, 94, 0), (150, 150, 150)
@@ -18,7 +19,8 @@ _EDGE_PX = 6
 
 
 class Footer:
-    """Lanes for picture, sound and lip-sync over the clip's seconds: what any detector of an answer marked."""
+    """What Telltale says of the clip, on every frame, as a frame may be cut out; below it lanes for picture, sound and
+    lip-sync over the clip's seconds: what any detector of an answer marked."""
 
     def __init__(self, answer: dict, duration_s: float, width_px: int) -> None:
         self._duration_s, self._width_px = duration_s, width_px
@@ -26,8 +28,10 @@ class Footer:
         self._line_px = round(1.45 * self._font_px)
         self._left_px = max(words_image(words.MODALITIES[m], self._font_px).shape[1] for m in MODALITIES) + 2 * _EDGE_PX
         self.right_px = width_px - 2 * _EDGE_PX
+        self._title = wrapped(title(answer), self._font_px, width_px - 2 * _EDGE_PX)
         self._lanes = self._drawn(answer)  # [h, width, 3]
-        self.height_px = 2 * self._line_px + len(self._lanes)
+        self._lanes_px = (len(self._title) + 2) * self._line_px  # from the top
+        self.height_px = self._lanes_px + len(self._lanes)
 
     def x_px(self, time_s: float) -> int:
         share = min(max(time_s / max(self._duration_s, 1e-6), 0.0), 1.0)
@@ -36,11 +40,11 @@ class Footer:
     def at(self, time_s: float, lines: Sequence[str]) -> np.ndarray:
         """[height, width, 3] uint8 at a moment, with up to two lines of what is so then."""
         strip = np.full((self.height_px, self._width_px, 3), 255, np.uint8)
-        strip[2 * self._line_px:] = self._lanes
+        strip[self._lanes_px:] = self._lanes
         clock = words.NOW.format(time=f"{time_s:.1f}", duration=f"{self._duration_s:.1f}")
-        for row, line in enumerate((" ".join(filter(None, [clock, *lines[:1]])), *lines[1:2])):
+        for row, line in enumerate((*self._title, " ".join(filter(None, [clock, *lines[:1]])), *lines[1:2])):
             paste(strip, words_image(line, self._font_px), _EDGE_PX, row * self._line_px)
-        self.draw_cursor(strip[2 * self._line_px:-self._line_px], time_s)
+        self.draw_cursor(strip[self._lanes_px:-self._line_px], time_s)
         return strip
 
     def draw_cursor(self, picture: np.ndarray, time_s: float) -> None:
@@ -63,6 +67,24 @@ class Footer:
             cv2.rectangle(lanes, (self._left_px - 1, top + 1), (self.right_px, top + high_px - 2), (0, 0, 0), 1)
         paste(lanes, words_image(words.FOOTER_LEGEND, self._font_px), _EDGE_PX, len(MODALITIES) * high_px)
         return lanes
+
+
+def title(answer: dict) -> str:
+    """Whose answer it is, the answer, and what weights it is by."""
+    told = words.VIDEO_TITLE.format(verdict=verdict_words(answer)[0])
+    return f"{told} {words.VIDEO_PROVISIONAL}" if answer.get("provisional") else told
+
+
+def wrapped(text: str, size_px: int, width_px: int) -> list[str]:
+    """Lines that are no wider, as long as their words are not."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and letters(size_px).getlength(longer) > width_px:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
 
 
 def marked_spans(answer: dict, modality: str) -> list[tuple[float, float]]:

@@ -258,6 +258,8 @@ NOT_EXPLAINED = "Not explained: {reason}"
 # The annotated video
 BOX_FACE = "face {number}"
 BOX_MARKED = "marked: {parts}"
+VIDEO_TITLE = "Telltale: {verdict}."
+VIDEO_PROVISIONAL = f"{PROVISIONAL_BADGE}."
 NOW = "{time} of {duration} s."
 NOW_MARKED = "Marked now: {parts}."
 NOW_MAP = "Map of {detector}: orange for manipulation, blue against."

@@ -76,8 +76,26 @@ def test_each_detector_is_explained_or_it_says_why_not(answered):
     assert {"faces", "lips", "spectrogram", "regions", "bands"} <= names
 
 
+def an_answer(verdict: str = "MANIPULATED", by_sync: bool = False, weight: float = 1.0, **own) -> dict:
+    """By the detector of the hand-made explanations."""
+    return {"verdict": verdict, "detectors": {"tiny": {"score": 0.9, "sync": None, **own}, "other": {"score": 0.9}},
+            "consensus": {"fitted": True, "by_sync": by_sync, "weights": {"score": {"tiny": weight}}}}
+
+
 def test_a_video_shows_the_highest_score_among_maps_that_passed():
     low, high = replace(told(fine()), score=0.6), replace(told(readable()), score=0.7)
-    assert to_overlay([low, high]) is high
-    assert to_overlay([low, replace(high, faithfulness={"ablation": FAILED})]) is low
-    assert to_overlay([replace(low, faithfulness={})]) is None and PASSED.passed
+    assert to_overlay([low, high], an_answer()) is high
+    assert to_overlay([low, replace(high, faithfulness={"ablation": FAILED})], an_answer()) is low
+    assert to_overlay([replace(low, faithfulness={})], an_answer()) is None and PASSED.passed
+
+
+def test_a_video_shows_only_what_the_verdict_rests_on():
+    video, sync = told(fine()), replace(told(fine()), head="sync")
+    assert to_overlay([video, sync], an_answer(by_sync=True, weight=0.0)) is sync
+    assert to_overlay([video], an_answer(by_sync=True)) is None
+    assert to_overlay([video], an_answer(weight=0.0)) is None
+    assert to_overlay([sync], an_answer()) is None
+    assert to_overlay([video], an_answer("NO_SIGNS")) is None
+    unfitted = an_answer(sync=0.9)
+    unfitted["consensus"]["fitted"] = False
+    assert to_overlay([video, sync], unfitted) is sync

@@ -6,6 +6,8 @@ import av
 import numpy as np
 import pytest
 
+from explain.footer import letter_px, title, wrapped
+from explain.sheet import letters
 from explain.target import Cancelled
 from explain.video import annotate
 from media import AUDIO_HZ, ClipInfo, FaceTrack, PreparedClip, Quality
@@ -15,7 +17,7 @@ from tests.explain.hand_made import FAILED, fine, told
 BOX = (50, 30, 90, 80)
 TONE_HZ = 1000
 THRESHOLDS = {"manipulated": 0.8, "suspicious": 0.6, "segment_on": 0.7, "segment_off": 0.5}
-ANSWER = {"detectors": {"tiny": {
+ANSWER = {"verdict": "SUSPICIOUS", "provisional": True, "detectors": {"tiny": {
     "segments": [{"start_s": 1.0, "end_s": 2.0, "score": 0.9, "modality": "video", "track": 0}],
     "windows": [{"track": 0, "start_s": [0.0], "end_s": [2.0], "video": [0.9], "audio": [None], "sync": None,
                  "whole": None}],
@@ -74,12 +76,24 @@ def test_the_video_is_the_clip_with_a_box_words_and_its_sound(made, tmp_path):
 def test_the_cursor_moves_and_what_was_not_judged_is_striped(made, tmp_path):
     path, clip = made
     frames, _, _ = decoded(annotate(path, clip, ANSWER, tmp_path / "out.mp4"))
-    lanes = frames[:, 120 + 34:120 + 78]  # below two lines of words, above the legend
+    title_px = 16 * len(wrapped(title(ANSWER), letter_px(160), 160 - 12))
+    lanes = frames[:, 120 + title_px + 34:120 + title_px + 78]  # below two lines of words, above the legend
     changed = [np.abs(lanes[k] - lanes[0]).max(axis=(0, 2)) > 100 for k in (15, 30, 45)]
     places = [np.flatnonzero(c).max() for c in changed]
     assert places[0] < places[1] < places[2]
     sound = lanes[2, 18:26, places[2] - 60:places[0]]  # the lane in the middle: no score there
     assert (sound > 230).any() and (sound < 190).any() and np.ptp(sound, axis=2).max() < 20
+
+
+def test_every_frame_says_who_answers_what_and_by_what_weights(made, tmp_path):
+    assert title(ANSWER) == "Telltale: Some signs of manipulation. Demonstration weights."
+    assert title({**ANSWER, "provisional": False}) == "Telltale: Some signs of manipulation."
+    lines = wrapped(title(ANSWER), letter_px(160), 148)
+    assert " ".join(lines) == title(ANSWER) and max(letters(letter_px(160)).getlength(line) for line in lines) <= 148
+    path, clip = made
+    frames, _, _ = decoded(annotate(path, clip, ANSWER, tmp_path / "out.mp4"))
+    for strip in frames[:, 120:120 + 16 * len(lines)]:
+        assert (strip < 90).mean() > 0.02 and np.abs(strip - frames[0, 120:120 + len(strip)]).mean() < 3, "on all alike"
 
 
 def test_a_map_greys_the_face_while_its_window_runs(made, tmp_path):
@@ -102,7 +116,8 @@ def test_sound_alone_gets_a_card(make_clip, tmp_path):
     path = make_clip(None, a_tone(1.0), "tone.ogg")
     info = ClipInfo(str(path), "0" * 64, 1, "ogg", 1.0, audio_codec="opus")
     clip = PreparedClip(info, (), {}, {}, a_tone(1.0), ((0.0, 1.0),), Quality((), {}))
-    frames, sound, length_s = decoded(annotate(path, clip, {"detectors": {}}, tmp_path / "out.mp4"))
+    answer = {"verdict": "CANNOT_EVALUATE", "detectors": {}}
+    frames, sound, length_s = decoded(annotate(path, clip, answer, tmp_path / "out.mp4"))
     assert length_s == pytest.approx(1.0, abs=0.15) and len(sound) >= 47_000
     assert (frames[5, 100:140, 400].max() < 120) and (frames[5, 40, :] > 200).mean() > 0.9  # a wave on white
 
