@@ -70,8 +70,8 @@ def _score(clip: PreparedClip, detector: Detector) -> tuple[tuple[WindowScores, 
 
 
 def _needs_movement(detector: Detector) -> Finding:
-    return Finding(Reason.NEEDS_MOVEMENT, f"{detector.card['name']} judges how a face changes over time, or "
-                   "sound; a still picture has neither.",
+    return Finding(Reason.NEEDS_MOVEMENT, f"{detector.card['name']} was made for faces that move, and was "
+                   "never tried on a still picture.",
                    "If the picture is from a video, use at least a second of the video.")
 
 
@@ -171,13 +171,12 @@ def _try_copies(path: str | Path, detectors: Sequence[str], device: str, analyse
 
 
 def _lower(answer: dict, probe: Probe) -> None:
-    """Writes the probe into the answer: verdicts become those that it leaves; scores stay what was measured."""
+    """Writes the probe into the answer: verdicts become those that it leaves; scores, and how many detectors agreed,
+    stay what was found on the clip itself."""
     answer["probe"] = probe.to_json()
     answer["verdict"] = str(probe.consensus.after)
     for name, outcome in probe.detectors.items():
         answer["detectors"][name]["verdict"] = str(outcome.after)
-    judged = [d for d in answer["detectors"].values() if d["score"] is not None]
-    answer["consensus"]["agree"] = sum(d["verdict"] == answer["verdict"] for d in judged)
 
 
 def resolve_device(device: str) -> torch.device:

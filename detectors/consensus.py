@@ -11,8 +11,8 @@ The second is answered by those who listen for it, on average: the others, who c
 score is the higher of the two answers, and thresholds keep false alarms on those folds' genuine clips rare. Fits lie in
 consensus.json beside the checkpoints and name the weights that they were made of. Where there is none for those who
 judge (a detector from outside, new weights), the mean score and the middle verdict stand for all of them. A detector
-whose development clips are not known, or too few of them those of the others, is left out by name. One alarm alone
-accuses nobody: MANIPULATED needs a second detector that finds the clip at least suspicious.
+whose development clips are not known, or too few of them those of the others, is left out by name. A sum of half-doubts
+accuses nobody: SUSPICIOUS needs a detector that finds the clip at least suspicious by itself, MANIPULATED two.
 """
 
 from __future__ import annotations
@@ -106,9 +106,7 @@ def agree(voices: Mapping[str, Voice], folder: Path = CHECKPOINTS) -> Consensus:
                          dict.fromkeys(judged, 1 / len(judged)), None)
     score, total = fit.score(judged), sum(fit.weights.values())
     alarmed = sum(SEVERITY.index(voice.verdict) > 0 for voice in judged.values())
-    verdict = decide(score, fit)
-    if verdict == Verdict.MANIPULATED and alarmed < 2:
-        verdict = Verdict.SUSPICIOUS
+    verdict = min(decide(score, fit), SEVERITY[min(alarmed, 2)], key=SEVERITY.index)
     return Consensus(score, verdict, {name: fit.weights.get(name, 0.0) / total for name in judged}, fit,
                      mismatch(judged) > fit.manipulation(judged))
 

@@ -67,6 +67,7 @@ class Windows:
     face_seen: np.ndarray | None = None  # [n, frames] bool: False where a crop is zero or stands in for another moment
     lips: np.ndarray | None = None  # [n, lips, lips_px, lips_px, 3] uint8, where the spec asks for lips
     lips_seen: np.ndarray | None = None  # [n, lips] bool
+    heard_s: np.ndarray | None = None  # [n] seconds until a window's sound ends; None: with the window
 
 
 class Inputs(NamedTuple):
@@ -78,6 +79,12 @@ class Inputs(NamedTuple):
     face_seen: Tensor | None = None  # [n, frames] bool; None: all of them
     lips_seen: Tensor | None = None  # [n, lips] bool; None: all of them
     length_s: Tensor | None = None  # [n] seconds of the window that lie inside the clip; None: all of it
+    heard_s: Tensor | None = None  # [n] seconds of it until the sound ends, before or with the clip; None: length_s
+
+    @property
+    def sound_s(self) -> Tensor | None:
+        """heard_s, or what stands for it."""
+        return self.length_s if self.heard_s is None else self.heard_s
 
 
 @dataclass(frozen=True)

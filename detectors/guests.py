@@ -16,7 +16,7 @@ import os
 import re
 import sys
 import traceback
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -160,9 +160,15 @@ def score_faults(scores: object, windows: Windows) -> list[str]:
     """What in scores of these windows breaks the contract, in sentences."""
     if not isinstance(scores, WindowScores):
         return [f"score() returns WindowScores, not {type(scores).__name__}."]
-    n, faults = len(scores.start_s), []
-    if len(scores.end_s) != n:
+    try:
+        starts_s, ends_s = (np.asarray(x, float) for x in (scores.start_s, scores.end_s))
+    except (TypeError, ValueError):
+        return ["start_s and end_s are arrays of seconds."]
+    if starts_s.ndim != 1 or starts_s.shape != ends_s.shape:
         return ["start_s and end_s have the same length."]
+    if not (starts_s <= ends_s).all():  # nor is NaN
+        return ["Each span ends after it starts, at a known second."]
+    n, faults = len(starts_s), []
     for head in HEADS:
         values = getattr(scores, head)
         if values is None:
@@ -188,14 +194,15 @@ def score_faults(scores: object, windows: Windows) -> list[str]:
 
 
 def score_checked(detector: Detector, windows: Windows) -> WindowScores:
-    """What a guest says of windows, held to the contract.
+    """What a guest says of windows, held to the contract, as arrays.
 
     Raises: GuestError where it breaks it; whatever the guest raises.
     """
     scores = detector.score(windows)
     if faults := score_faults(scores, windows):
         raise GuestError(f"its scores break the contract. {faults[0]}")
-    return scores
+    return replace(scores, **{name: np.asarray(value, float) for name in ("start_s", "end_s", *HEADS)
+                              if (value := getattr(scores, name)) is not None})
 
 
 def _lacks(head: str, windows: Windows) -> bool:

@@ -32,5 +32,6 @@ def return_freed_memory() -> None:
 
 @cache
 def _glibc() -> ctypes.CDLL | None:
-    libc = ctypes.CDLL(ctypes.util.find_library("c"))
+    name = ctypes.util.find_library("c")
+    libc = None if name is None else ctypes.CDLL(name)  # Windows has none of that name
     return libc if hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim") else None

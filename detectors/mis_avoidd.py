@@ -323,9 +323,9 @@ class MISAVoiDD(nn.Module):
 
     def forward(self, faces: Tensor | None, audio: Tensor | None, lips: Tensor | None = None,
                 face_seen: Tensor | None = None, lips_seen: Tensor | None = None,
-                length_s: Tensor | None = None) -> Output:
+                length_s: Tensor | None = None, heard_s: Tensor | None = None) -> Output:
         """Score a batch: tensors as in `Inputs`."""
-        return self.tell(self.encode(Inputs(faces, lips, audio, face_seen, lips_seen, length_s)))
+        return self.tell(self.encode(Inputs(faces, lips, audio, face_seen, lips_seen, length_s, heard_s)))
 
     def encode(self, inputs: Inputs) -> Features:
         """What the encoders make of the windows; differentiable.
@@ -342,8 +342,8 @@ class MISAVoiDD(nn.Module):
             _check("audio", inputs.audio, (cfg.samples,))
             bands = log_bands(inputs.audio, self.bank)
             lengths = None
-            if cfg.masked and inputs.length_s is not None:
-                lengths = (inputs.length_s * AUDIO_HZ).round().long().clamp(FRAME_SAMPLES, cfg.samples)
+            if cfg.masked and inputs.sound_s is not None:
+                lengths = (inputs.sound_s * AUDIO_HZ).round().long().clamp(FRAME_SAMPLES, cfg.samples)
                 bands_seen = torch.arange(bands.shape[1], device=bands.device) < band_frames(lengths)[:, None]
             if self.speech_encoder is not None:
                 speech = self.speech_encoder(inputs.audio, lengths)

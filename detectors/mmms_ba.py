@@ -75,6 +75,8 @@ from detectors.proposals import soft_nms
 from detectors.recall import encode_once
 from detectors.restless import (
     AUDIO_HZ,
+    CEPSTRA,
+    FILTERS,
     FRAME_SAMPLES,
     HOP_SAMPLES,
     cepstra,

@@ -32,7 +32,8 @@ def to_inputs(windows: Windows, rows: np.ndarray, device: torch.device) -> Input
     if windows.has_audio[rows[0]]:
         audio = torch.from_numpy(windows.audio[rows]).float().to(device)
     length_s = torch.from_numpy(windows.end_s[rows] - windows.start_s[rows]).float().to(device)
-    return Inputs(faces, lips, audio, face_seen, lips_seen, length_s)
+    heard_s = None if windows.heard_s is None else torch.from_numpy(windows.heard_s[rows]).float().to(device)
+    return Inputs(faces, lips, audio, face_seen, lips_seen, length_s, heard_s)
 
 
 def _pictures(crops: np.ndarray, device: torch.device) -> Tensor:

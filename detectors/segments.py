@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from detectors.contract import Segment, Thresholds, WindowScores
+from detectors.proposals import soft_nms
 
 STEP_S = 0.2  # resolution of the score curve
 
@@ -69,11 +71,10 @@ def clip_score(scores: Sequence[float] | np.ndarray | None) -> float | None:
 def mark_segments(windows: Sequence[WindowScores], thresholds: Thresholds, duration_s: float) -> tuple[Segment, ...]:
     """All segments of all tracks and modalities, in order of time. Sound is scored once per face track; its
     segments come from the mean over tracks. A detector that proposes its own segments is taken at its word for those
-    that reach segment_on."""
-    segments: list[Segment] = []
+    that reach segment_on; what it proposes of the sound, once per face track, is told once."""
+    segments: list[Segment] = [p for p in _proposed(windows) if p.score >= thresholds.segment_on]
     for scores in windows:
         if scores.proposals is not None:
-            segments += [p for p in scores.proposals if p.score >= thresholds.segment_on]
             continue
         for modality in ("video", "sync"):
             values = getattr(scores, modality)
@@ -88,11 +89,26 @@ def mark_segments(windows: Sequence[WindowScores], thresholds: Thresholds, durat
     return tuple(sorted(segments, key=lambda s: (s.start_s, s.modality)))
 
 
+def _proposed(windows: Sequence[WindowScores]) -> Iterator[Segment]:
+    """All proposals. Of several tracks, those of the sound by soft-NMS, and of no face."""
+    proposals = [p for scores in windows for p in scores.proposals or ()]
+    if len(windows) == 1:
+        yield from proposals
+        return
+    yield from (p for p in proposals if p.modality != "audio")
+    heard = [p for p in proposals if p.modality == "audio"]
+    rows, scores = soft_nms(np.array([[p.start_s, p.end_s] for p in heard]).reshape(-1, 2),
+                            np.array([p.score for p in heard]))
+    yield from (replace(heard[row], score=float(score), track_id=None) for row, score in zip(rows, scores))
+
+
 def mean_over_tracks(windows: Sequence[WindowScores], modality: str) -> np.ndarray | None:
-    """[n] mean of the tracks' scores per window, NaN where no track has one; None when the detector has none."""
+    """[n] mean of the tracks' scores per window, NaN where no track has one; None when the detector has none. Tracks
+    that are told in other spans than the first one, by a detector from outside, are left out."""
     values = [getattr(w, modality) for w in windows]
     if any(v is None for v in values):
         return None
+    values = [v for v, w in zip(values, windows) if np.array_equal(w.start_s, windows[0].start_s)]
     stacked = np.stack(values)
     known = np.isfinite(stacked)
     return np.where(known.any(axis=0), np.where(known, stacked, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1),

@@ -308,7 +308,10 @@ def stitch(windows: Windows) -> Strip | None:
             lips[at], seen[at] = windows.lips[n, rows], True
         if windows.has_audio[n]:
             first = round(start_s * AUDIO_HZ)
-            part = windows.audio[n, :max(min(round(end_s * AUDIO_HZ), len(audio)) - first, 0)]
+            last = min(round(end_s * AUDIO_HZ), len(audio))
+            if windows.heard_s is not None:  # after the sound's end come repetitions of it
+                last = min(last, first + round(windows.heard_s[n] * AUDIO_HZ))
+            part = windows.audio[n, :max(last - first, 0)]
             audio[first:first + len(part)], heard[first:first + len(part)] = part, True
     return Strip(lips, audio, seen & heard.reshape(steps, STEP_SAMPLES).all(1))
 

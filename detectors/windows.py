@@ -51,15 +51,16 @@ def cut_windows(clip: PreparedClip, spec: InputSpec, starts_s: np.ndarray | None
     starts = window_starts(clip.duration_s, spec) if starts_s is None else starts_s
     shown_s = 1 / GRID_HZ if clip.info.still else clip.duration_s  # as if the picture were one of a video's
     ends = np.minimum(starts + spec.window_s, shown_s)
-    audio, has_audio = _cut_audio(clip, spec, starts, ends)
+    audio, has_audio, heard_s = _cut_audio(clip, spec, starts, ends)
     tracks = () if clip.quality.blocks("video") or "video" not in spec.modalities else clip.tracks
     if not tracks:
-        return (Windows(starts, ends, None, np.zeros(len(starts), bool), audio, has_audio),)
-    return tuple(_cut_track(clip, track, spec, starts, ends, audio, has_audio) for track in tracks)
+        return (Windows(starts, ends, None, np.zeros(len(starts), bool), audio, has_audio, heard_s=heard_s),)
+    return tuple(replace(_cut_track(clip, track, spec, starts, ends), audio=audio, has_audio=has_audio,
+                         heard_s=heard_s) for track in tracks)
 
 
-def _cut_track(clip: PreparedClip, track: FaceTrack, spec: InputSpec, starts: np.ndarray, ends: np.ndarray,
-               audio: np.ndarray | None, has_audio: np.ndarray) -> Windows:
+def _cut_track(clip: PreparedClip, track: FaceTrack, spec: InputSpec, starts: np.ndarray, ends: np.ndarray) -> Windows:
+    """What is seen of the face; no sound."""
     rows, seen, has_face = _find_crops(track, spec, spec.frames, starts, ends)
     faces = _crops(clip.faces[track.track_id], rows, has_face[:, None] & (rows >= 0), spec.face_px)
     lips = lips_seen = None
@@ -67,7 +68,7 @@ def _cut_track(clip: PreparedClip, track: FaceTrack, spec: InputSpec, starts: np
         lip_rows, lips_seen, _ = _find_crops(track, spec, spec.lips, starts, ends)
         lips = _crops(clip.lips[track.track_id], lip_rows, has_face[:, None] & (lip_rows >= 0), spec.lips_px)
         lips_seen &= has_face[:, None]
-    return Windows(starts, ends, faces, has_face, audio, has_audio, track.track_id,
+    return Windows(starts, ends, faces, has_face, None, np.zeros(len(starts), bool), track.track_id,
                    face_seen=seen & has_face[:, None], lips=lips, lips_seen=lips_seen)
 
 
@@ -128,13 +129,14 @@ def _resized(crop: np.ndarray, side_px: int) -> np.ndarray:
 
 
 def _cut_audio(clip: PreparedClip, spec: InputSpec, starts: np.ndarray,
-               ends: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
-    """audio [n, samples] float32 and has_audio [n]; None when the clip's sound cannot be judged."""
+               ends: np.ndarray) -> tuple[np.ndarray | None, np.ndarray, np.ndarray | None]:
+    """audio [n, samples] float32, has_audio [n] and heard_s [n]; None when the clip's sound cannot be judged."""
     if spec.audio_hz != AUDIO_HZ:
         raise ValueError(f"clips are prepared at {AUDIO_HZ} Hz; the detector asks for {spec.audio_hz}")
     has_audio = np.zeros(len(starts), bool)
     if clip.waveform is None or clip.quality.blocks("audio") or "audio" not in spec.modalities:
-        return None, has_audio
+        return None, has_audio, None
+    heard_s = np.clip(len(clip.waveform) / AUDIO_HZ - starts, 0.0, ends - starts)
     audio = np.zeros((len(starts), spec.samples), np.float32)
     for n, (start_s, end_s) in enumerate(zip(starts, ends)):
         first = round(start_s * AUDIO_HZ)
@@ -143,7 +145,7 @@ def _cut_audio(clip: PreparedClip, spec: InputSpec, starts: np.ndarray,
         has_audio[n] = voiced_s >= LEAST_SPEECH_S and len(part) >= 0.5 * AUDIO_HZ
         if has_audio[n]:
             audio[n] = fill(part, spec.samples) if spec.stretch else np.pad(part, (0, spec.samples - len(part)))
-    return audio, has_audio
+    return audio, has_audio, heard_s
 
 
 def fill(part: np.ndarray, samples: int) -> np.ndarray:

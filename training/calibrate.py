@@ -75,7 +75,7 @@ def threshold_at(genuine: np.ndarray, false_alarms: float) -> float:
     """The lowest threshold that at most this share of genuine scores reaches."""
     ranked = np.sort(genuine)[::-1]
     allowed = int(np.floor(false_alarms * len(ranked)))
-    return float(np.nextafter(ranked[allowed], 2.0))
+    return float(np.nextafter(ranked[allowed], np.inf))
 
 
 def threshold_for_new_sources(genuine: np.ndarray, sources: Sequence[str], false_alarms: float) -> float:

@@ -6,7 +6,8 @@ RUNS/<detector> is the run that each shipped checkpoint came from (one without a
 it was calibrated on. Clips that all of them held out are scored as the app does it, by the networks that did not learn
 from them. Who held out too few clips that the others held out as well has no say. For each set of two and more, weights
 that are not negative are fitted by logistic regression to the calibrated log-odds of clips whose picture or sound is
-manipulated, and of genuine ones; these classes, and in them published and forged clips, count alike. Thresholds of the
+manipulated, and of genuine ones; these classes, and in them published and forged clips, count alike. A set in which
+nobody tells anything gets no fit: it is heard without one. Thresholds of the
 whole answer, sync included, let few of the genuine clips through, as training.calibrate has them. Writes consensus.json
 beside the checkpoints, whose weights it names by their hashes: new ones need a new fit.
 """
@@ -156,6 +157,7 @@ def main(argv: list[str] | None = None) -> int:
         detectors = sorted(next(iter(said.values())))
         fits = {"+".join(names): fit_set(names, said, held)
                 for size in range(2, len(detectors) + 1) for names in combinations(detectors, size)}
+        fits = {names: (made, worth) for names, (made, worth) in fits.items() if any(made.weights.values())}
     except (CheckpointError, FileNotFoundError, ValueError) as error:
         parser.error(str(error))
     card = {

@@ -16,7 +16,7 @@ import torch
 import torchaudio
 
 from detectors.encoders import FACE_PX, INNER, REGIONS, WIDTHS, FaceEncoder, region_shares
-from detectors.restless import cepstra, filter_bank, how_restless, log_bands
+from detectors.restless import CEPSTRA, FILTERS, cepstra, filter_bank, how_restless, log_bands
 from media import AUDIO_HZ, GRID_HZ
 from training.augment import degrade_faces
 from training.pretrained import published_face_encoder

@@ -85,7 +85,7 @@ def test_what_copies_turn_lowers_verdicts_and_leaves_scores(examples_dir, monkey
     assert answer["probe"] == found.to_json()
     assert (answer["verdict"], answer["detectors"]["ss_avd"]["verdict"]) == ("CANNOT_EVALUATE", "SUSPICIOUS")
     assert answer["score"] == plain["score"] == answer["detectors"]["ss_avd"]["score"]
-    assert answer["consensus"] == {**plain["consensus"], "agree": 0, "of": 1}
+    assert answer["consensus"] == plain["consensus"]  # who agreed is told of the clip itself
 
 
 def test_a_file_that_cannot_be_read_is_an_answer_not_an_exception(tmp_path):

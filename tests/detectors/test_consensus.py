@@ -75,6 +75,12 @@ def test_one_alarm_alone_accuses_nobody(fitted):
     assert agree({"a": 0.99, "b": 0.2}, {"a": M, "b": N}, fitted).verdict == S
 
 
+def test_half_doubts_do_not_add_up_to_suspicion(fitted):
+    told = agree({"a": 0.7, "b": 0.6}, {"a": N, "b": N}, fitted)
+    assert told.score > 0.6 and told.verdict == N
+    assert agree({"a": 0.7, "b": 0.6}, {"a": N, "b": S}, fitted).verdict == S
+
+
 def test_a_fit_holds_for_its_own_set_and_its_own_weights(fitted):
     scores, verdicts = {"a": 0.9, "b": 0.2}, {"a": M, "b": N}
     assert not agree({**scores, "c": 0.5}, {**verdicts, "c": N}, fitted).fit

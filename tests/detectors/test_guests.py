@@ -7,7 +7,7 @@ import re
 import sys
 from dataclasses import replace
 from importlib.metadata import EntryPoint
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import jsonschema
 import numpy as np
@@ -19,7 +19,7 @@ from detectors import GuestError, available, choose, known_id, load
 from detectors import guests as guest_module
 from detectors.analysis import analyse_clip
 from detectors.contract import InputSpec, Segment, Verdict, WindowScores
-from detectors.guests import Guests, score_faults
+from detectors.guests import Guests, score_checked, score_faults
 from detectors.windows import cut_windows
 from media import AUDIO_HZ
 from tests.explain.tiny_detectors import a_clip
@@ -178,7 +178,8 @@ def test_a_still_picture_gets_a_verdict_only_where_that_was_calibrated(registry,
 @pytest.mark.parametrize("changes, words", [
     ({"video": np.array([0.5])}, "one number for each"), ({"video": np.full(7, -0.1)}, "0 to 1"),
     ({"video": np.full(7, np.inf)}, "0 to 1"), ({"audio": np.array(["a"] * 7)}, "array of numbers"),
-    ({"end_s": np.zeros(3)}, "same length"),
+    ({"end_s": np.zeros(3)}, "same length"), ({"end_s": np.full(7, np.nan)}, "known second"),
+    ({"start_s": np.full(7, 99.0)}, "known second"), ({"start_s": ["a"] * 7}, "arrays of seconds"),
     ({"proposals": (Segment(1.0, 99.0, 0.5, "video"),)}, "inside the clip"),
     ({"proposals": (Segment(1.0, 2.0, 0.5, "mouth"),)}, "a modality"),
 ])
@@ -188,6 +189,14 @@ def test_faults_of_scores_are_named(changes, words):
     assert len(windows.start_s) == 7 and score_faults(good, windows) == []
     assert words in " ".join(score_faults(replace(good, **changes), windows))
     assert "WindowScores" in score_faults(0.5, windows)[0]
+
+
+def test_lists_become_arrays():
+    (windows,) = cut_windows(a_clip(), SPEC)
+    told = Calm("cpu").score(windows)
+    lists = SimpleNamespace(score=lambda windows: replace(told, video=told.video.tolist(), end_s=list(told.end_s)))
+    checked = score_checked(lists, windows)
+    assert isinstance(checked.video, np.ndarray) and isinstance(checked.end_s, np.ndarray)
 
 
 def test_a_score_of_what_is_missing_is_a_fault():

@@ -89,7 +89,7 @@ def test_paper_video_stream_has_the_channels_of_r2plus1d_18():
 
 def test_shipped_is_small():
     assert count_parameters(joint_av, SHIPPED) < 2e6
-    assert gflops_per_window(joint_av, SHIPPED) < 1.5
+    assert gflops_per_window(joint_av, SHIPPED) < 2.5
 
 
 @pytest.mark.parametrize("changes, error", [

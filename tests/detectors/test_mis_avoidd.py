@@ -446,10 +446,11 @@ def test_sound_after_the_end_is_as_if_the_sound_had_ended(frames):
     torch.testing.assert_close(net(bands, torch.arange(13)[None] < frames), net(bands[:, :frames]))
 
 
-def test_padding_changes_nothing():
+@pytest.mark.parametrize("ends", [{"length_s": [0.5, 0.3, 0.3]}, {"length_s": [0.5] * 3, "heard_s": [0.5, 0.3, 0.3]}])
+def test_padding_changes_nothing(ends):
+    """Whether the clip ends inside the window, or its sound before its picture."""
     model, inputs = make(), clips(3)
-    length_s = torch.tensor([0.5, 0.3, 0.3])
-    inputs = inputs._replace(length_s=length_s)
+    inputs = inputs._replace(**{name: torch.tensor(seconds) for name, seconds in ends.items()})
     noisy = inputs._replace(audio=inputs.audio.clone())
     noisy.audio[1:, 4800:] = 3.0
     torch.testing.assert_close(run(model, noisy).audio, run(model, inputs).audio)

@@ -628,6 +628,16 @@ def test_shipped_encoders_give_what_the_network_reads(shipped):
     assert all(x.grad.isfinite().all() and x.grad.any() for x in wanted)
 
 
+def test_sound_that_ends_before_the_picture_leaves_no_trace(shipped):
+    inputs = shipped_inputs(shipped)._replace(heard_s=torch.tensor([0.40]))  # lips go on
+    noise = inputs.audio.clone()
+    noise[0, 6400:] = 3.0
+    with torch.no_grad():
+        a, b = (shipped.encode(inputs._replace(audio=audio)) for audio in (inputs.audio, noise))
+    torch.testing.assert_close(a, b)
+    assert a.lips_there.tolist() == [[True, True]] and a.audio_there.tolist() == [[True, False]]
+
+
 def test_unseen_lips_and_sound_after_the_end_leave_no_trace(shipped):
     inputs = shipped_inputs(shipped)
     lips_seen = torch.ones(1, 16, dtype=torch.bool)

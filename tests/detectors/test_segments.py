@@ -77,3 +77,17 @@ def test_a_detector_that_proposes_segments_is_taken_at_its_word():
     told = replace(scores(0, [0.9, 0.9], [0.9, 0.9]), proposals=proposed)
     assert mark_segments([told], THRESHOLDS, 2.0) == proposed[:1]
     assert mark_segments([replace(told, proposals=())], THRESHOLDS, 2.0) == ()
+
+
+def test_what_is_proposed_of_the_sound_is_told_once_for_all_faces():
+    """The same sound is judged with each face: one span, of no face, beside what each face has of its own."""
+    heard, near, seen = Segment(0.2, 0.9, 0.95, "audio", 0), Segment(0.2, 1.0, 0.9, "audio", 1), \
+        Segment(0.0, 1.0, 0.9, "video", 1)
+    told = [replace(scores(track, [0.9, 0.9], [0.9, 0.9]), proposals=proposals)
+            for track, proposals in ((0, (heard,)), (1, (near, seen)))]
+    assert mark_segments(told, THRESHOLDS, 2.0) == (seen, replace(heard, track_id=None))
+
+
+def test_sound_that_is_told_in_other_spans_for_another_face_is_left_out():
+    other = replace(scores(1, [0.1], [0.1]), start_s=np.array([0.5]), end_s=np.array([1.5]))
+    assert mean_over_tracks([scores(0, [0.9, 0.1], [0.8, 0.4]), other], "audio").tolist() == [0.8, 0.4]

@@ -190,6 +190,13 @@ def test_stitching_knows_its_gaps(clip):
     assert sync.stitch(replace(windows, audio=None)) is None
 
 
+def test_sound_that_was_repeated_is_not_held_against_the_lips(clip):
+    """Its own repetition fills the window after the sound's end."""
+    lips, audio = clip
+    windows = windows_of(lips, audio, [0.0, 1.28], 32, heard_s=np.array([1.28, 0.64]))
+    assert sync.stitch(windows).known.tolist() == [True] * 48 + [False] * 16
+
+
 def test_track_is_judged_as_one(pair, clip, monkeypatch):
     """However it was cut to windows, and however many steps are encoded at once."""
     lips, audio = clip

@@ -145,3 +145,11 @@ def test_crops_of_many_windows_are_cut_when_they_are_asked_for(monkeypatch):
         plain = getattr(in_memory(later), name)
         assert type(plain) is np.ndarray and np.array_equal(plain, cut)
     assert in_memory(now).faces is now.faces
+
+
+def test_sound_that_ends_before_the_picture_says_where():
+    clip = a_clip()
+    clip = replace(clip, waveform=clip.waveform[:4 * AUDIO_HZ])
+    windows = cut_windows(clip, replace(SPEC, stretch=False))[0]
+    assert windows.end_s.tolist() == [3.0, 4.0, 5.0, 6.0] and windows.heard_s.tolist() == [3.0, 3.0, 2.0, 1.0]
+    assert cut_windows(a_clip(sound=False), SPEC)[0].heard_s is None
