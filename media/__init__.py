@@ -18,8 +18,8 @@ from media.clip import (
     Quality,
     Reason,
 )
-from media.limits import Limits
-from media.prepare import OnStage, forget, forget_file, forget_gone, prepare, set_default_limits
+from media.limits import Limits, set_default_limits
+from media.prepare import OnStage, forget, forget_file, forget_gone, prepare
 
 __all__ = [
     "AUDIO_HZ", "FACE_PX", "GRID_HZ", "LIPS_PX", "ClipInfo", "FaceTrack", "Finding", "Limits", "MediaError",

@@ -86,5 +86,19 @@ class Limits:
             )
 
 
+_default = Limits()
+
+
+def default_limits() -> Limits:
+    """What this process keeps to where a call names no limits."""
+    return _default
+
+
+def set_default_limits(limits: Limits) -> None:
+    """From now on, whatever this process reads of a file keeps to these."""
+    global _default
+    _default = limits
+
+
 def refusal(reason: Reason, message: str, remedy: str) -> MediaError:
     return MediaError(Finding(reason, message, remedy, frozenset({"video", "audio"})))

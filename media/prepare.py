@@ -23,7 +23,7 @@ from media.clip import FACE_PX, GRID_HZ, LIPS_PX, ClipInfo, FaceTrack, PreparedC
 from media.container import check_file, sha256_of
 from media.crops import CropRoll, Picture, face_and_lips
 from media.faces import DETECT_HZ, DETECT_LONG_PX, LOOKAHEAD_S, MAX_FACES, FaceFollower, find_faces
-from media.limits import Limits
+from media.limits import Limits, default_limits
 from media.quality import SHORTEST_TRACK_S, judge_quality
 from media.sound import find_speech
 from media.still import is_still
@@ -34,7 +34,6 @@ STILL_LONG_PX = 960  # of a still picture that is searched; there is time for tw
 _DETECT_EVERY = round(GRID_HZ / DETECT_HZ)  # grid points
 _MOST_UNCUT = 8  # faces that wait for the thread that cuts
 _CLIPS_KEPT, _KEPT_S = 4, 1800.0
-_default_limits = Limits()
 _cache: TTLCache[tuple[str, Limits], PreparedClip] = TTLCache(_CLIPS_KEPT, _KEPT_S)
 _cache_lock = threading.Lock()
 
@@ -45,7 +44,7 @@ def prepare(path: str | Path, *, on_stage: OnStage | None = None, limits: Limits
     limits: those of set_default_limits where none are given.
     Raises: MediaError with one finding when the file is refused or cannot be read.
     """
-    limits = limits or _default_limits
+    limits = limits or default_limits()
     begin = time.perf_counter()
 
     def stage(words: str) -> None:
@@ -77,12 +76,6 @@ def prepare(path: str | Path, *, on_stage: OnStage | None = None, limits: Limits
     with _cache_lock:
         _cache[(sha256, limits)] = clip
     return clip
-
-
-def set_default_limits(limits: Limits) -> None:
-    """From now on, clips that this process prepares keep to these."""
-    global _default_limits
-    _default_limits = limits
 
 
 def forget(sha256: str | None = None) -> None:

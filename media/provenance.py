@@ -6,11 +6,12 @@ it means and what it does not prove. All texts from the file go through media.pl
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -23,9 +24,10 @@ from media.clip import ClipInfo, MediaError
 from media.container import audio_stream, open_container, video_stream
 from media.credentials import NOT_READ, Credentials, Failure, read_credentials
 from media.isolation import Record
-from media.limits import Limits
+from media.limits import Limits, default_limits
 from media.plain import plain
 
+TRUST_ANCHORS = "TELLTALE_TRUST_ANCHORS"
 _MOST_PACKETS = 200_000
 _HEAD_PACKETS = 8  # of each stream that are searched for an encoder's signature
 _GAP_S = 0.25  # a step between pictures that is longer, and five times the usual one, is a gap
@@ -97,21 +99,34 @@ class Provenance:
                           Credentials(**credentials, **lists, failures=failures), tuple(told["not_checked"]))
 
 
-def read_provenance(path: str | Path, info: ClipInfo, trust_anchors: str | None = None,
-                    limit_s: float = 10.0) -> Provenance:
-    """Facts and traces of a file that prepare() accepted. info: its ClipInfo; trust_anchors: PEM certificates.
+def read_provenance(path: str | Path, info: ClipInfo, limit_s: float = 10.0) -> Provenance:
+    """Facts and traces of a file that prepare() accepted. info: its ClipInfo.
 
     Read in a process apart (media.isolation). Never raises for such a file. Timestamps and credentials are read for at
-    most limit_s each; what was left out is said in not_checked.
+    most limit_s each; what was left out is said in not_checked. Signers are trusted whose certificates lie in the PEM
+    file that the environment names in TRUST_ANCHORS.
     """
+    trust_anchors, unread = _read_trust_anchors()
     asked = {"path": str(path), "info": asdict(info), "trust_anchors": trust_anchors, "limit_s": limit_s}
     try:
-        record = isolation.read_one("provenance", asked, Limits(), patience_s=2 * limit_s + 10)
+        record = isolation.read_one("provenance", asked, default_limits(), patience_s=2 * limit_s + 10)
         with isolation.believed_nothing():
-            return Provenance.from_json(record.facts)
+            found = Provenance.from_json(record.facts)
     except MediaError:
-        return Provenance(info.sha256, tuple(_facts(info, _Streams(), None)), (), NOT_READ,
-                          ("What the file tells of its making could not be read.",))
+        found = Provenance(info.sha256, tuple(_facts(info, _Streams(), None)), (), NOT_READ,
+                           ("What the file tells of its making could not be read.",))
+    return replace(found, not_checked=(*found.not_checked, *unread))
+
+
+def _read_trust_anchors() -> tuple[str | None, tuple[str, ...]]:
+    """Certificates, None where no list is named or it cannot be read; and a sentence in the second case."""
+    path = os.environ.get(TRUST_ANCHORS)
+    if not path:
+        return None, ()
+    try:
+        return Path(path).read_text(encoding="utf-8"), ()
+    except (OSError, ValueError):
+        return None, (f"The list of trusted signers that {TRUST_ANCHORS} names could not be read.",)
 
 
 def examine(path: str, info: dict, trust_anchors: str | None, limit_s: float, limits: Limits) -> Iterator[Record]:

@@ -1,6 +1,6 @@
 """The pictures and the sound of a file once more, for those who write them anew: a variant, an annotated copy.
 
-Decoded in a process apart, as prepare() does.
+Decoded in a process apart and within the process's default limits, as prepare() does.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 from media import isolation
 from media.crops import Picture
-from media.limits import Limits
+from media.limits import default_limits
 
 
 def pictures(path: str | Path, start_s: float = 0.0,
@@ -21,7 +21,8 @@ def pictures(path: str | Path, start_s: float = 0.0,
 
     Raises: MediaError.
     """
-    for record in isolation.read("pictures", {"path": str(path), "start_s": start_s, "end_s": end_s}, Limits()):
+    asked = {"path": str(path), "start_s": start_s, "end_s": end_s}
+    for record in isolation.read("pictures", asked, default_limits()):
         with isolation.believed_nothing():
             shown = float(record.facts["time_s"]), Picture.received(record)
         yield shown
@@ -32,7 +33,7 @@ def sound(path: str | Path, rate_hz: int) -> Iterator[np.ndarray]:
 
     Raises: MediaError.
     """
-    for record in isolation.read("sound", {"path": str(path), "rate_hz": rate_hz}, Limits()):
+    for record in isolation.read("sound", {"path": str(path), "rate_hz": rate_hz}, default_limits()):
         with isolation.believed_nothing():
             piece = record.arrays[0].view(np.float32).reshape(min(int(record.facts["channels"]), 2), -1)
         yield piece

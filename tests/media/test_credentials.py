@@ -9,8 +9,9 @@ import time
 
 import pytest
 
-from media import credentials
+from media import credentials, prepare
 from media.credentials import read_credentials
+from media.provenance import TRUST_ANCHORS, read_provenance
 
 c2pa = pytest.importorskip("c2pa", reason="c2pa-python, an optional package, is not installed")
 x509 = pytest.importorskip("cryptography.x509", reason="cryptography signs the test certificates")
@@ -103,6 +104,15 @@ def test_a_signer_is_trusted_by_the_list_that_is_given(write, signed, authority)
     assert (trusted.state, trusted.signer_trusted) == ("intact", "yes")
     stranger = read_credentials(write(signed), "mov", Authority().root_pem)
     assert (stranger.state, stranger.signer_trusted) == ("intact", "no")
+
+
+def test_the_environment_names_the_list_of_trusted_signers(write, signed, authority, tmp_path, monkeypatch):
+    path = write(signed)
+    info = prepare(path).info
+    assert read_provenance(path, info).credentials.signer_trusted == "unknown"
+    monkeypatch.setenv(TRUST_ANCHORS, str(tmp_path / "anchors.pem"))
+    (tmp_path / "anchors.pem").write_text(authority.root_pem)
+    assert read_provenance(path, info).credentials.signer_trusted == "yes"
 
 
 def test_one_changed_byte_breaks_them_and_the_assertion_is_named(write, signed, authority):

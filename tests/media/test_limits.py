@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 
-from media import Limits, MediaError, Reason, prepare, set_default_limits
+from media import Limits, MediaError, Reason, limits, prepare, replay, set_default_limits
+from media.provenance import read_provenance
 
 SMALL = Limits(size_bytes=2_000_000, duration_s=60.0, pixels=640 * 480, fps=30.0, frames=1000, streams=2)
 
@@ -84,7 +83,7 @@ def test_a_clip_that_was_accepted_is_still_refused_under_tighter_limits(examples
 
 
 def test_a_process_sets_the_limits_of_clips_that_come_without(examples_dir, monkeypatch):
-    monkeypatch.setattr(sys.modules["media.prepare"], "_default_limits", Limits())  # whatever it sets here is undone
+    monkeypatch.setattr(limits, "_default", Limits())  # whatever it sets here is undone
     path = examples_dir / "speech_only.ogg"
     set_default_limits(Limits(duration_s=1.0))
     with pytest.raises(MediaError) as error:
@@ -95,3 +94,15 @@ def test_a_process_sets_the_limits_of_clips_that_come_without(examples_dir, monk
     with pytest.raises(MediaError) as error:
         prepare(path)
     assert error.value.finding.reason is Reason.DECODE_FAILED and "took too long" in error.value.finding.message
+
+
+def test_reading_a_file_again_keeps_to_the_same_limits(examples_dir, monkeypatch):
+    """For a copy of it, an annotated one, and for what it tells of its making."""
+    path = examples_dir / "mouth_redrawn.mp4"
+    info = prepare(path).info
+    monkeypatch.setattr(limits, "_default", Limits())
+    set_default_limits(Limits(decode_s=0.0))
+    for read in (lambda: next(replay.pictures(path)), lambda: next(replay.sound(path, 16_000))):
+        with pytest.raises(MediaError, match="took too long"):
+            read()
+    assert "What the file tells of its making could not be read." in read_provenance(path, info).not_checked

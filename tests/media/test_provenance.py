@@ -207,3 +207,8 @@ def test_a_reader_that_breaks_off_leaves_the_facts_that_are_known(corpus, monkey
     found = look(corpus["plain"])
     assert "160 × 120" in dict(found.facts)["Picture"] and not found.traces
     assert found.credentials.state == "unread" and "could not be read" in found.not_checked[0]
+
+
+def test_a_list_of_trusted_signers_that_cannot_be_read_is_said(corpus, tmp_path, monkeypatch):
+    monkeypatch.setenv(provenance.TRUST_ANCHORS, str(tmp_path / "missing.pem"))
+    assert "trusted signers" in look(corpus["plain"]).not_checked[-1]
