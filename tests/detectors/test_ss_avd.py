@@ -638,15 +638,6 @@ def test_gradients_reach_the_faces_through_the_frozen_encoder():
     assert video.grad.abs().sum() > 0
 
 
-def test_whitening_is_fitted_to_the_summaries_that_there_are():
-    network = of_textures(beside=4)
-    faces = 3 + 2 * torch.randn(50, 4 * 144)
-    network.beside.fit({"faces": faces})
-    told = network.beside.whiten("faces", faces)
-    torch.testing.assert_close(told.mean(0), torch.zeros(4), atol=1e-3, rtol=0)
-    assert network.beside.whiten_sound.mean.abs().sum() == 0
-
-
 def test_what_stands_beside_needs_textures():
     with pytest.raises(ValueError, match="textures"):
         replace(PAPER, beside=8)

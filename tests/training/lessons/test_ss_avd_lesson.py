@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from math import nan
 
 import numpy as np
 import pytest
 import torch
 
+from detectors.encoders import FaceEncoder
 from detectors.ss_avd import build, load_detector
 from tests.training.tiny_lesson import TinySSAVD
 from training.lessons import ss_avd as lessons
@@ -156,6 +158,37 @@ def test_a_pair_is_degraded_alike_and_two_pairs_are_not(make_lesson, monkeypatch
     monkeypatch.setattr(lessons, "degrade_faces", lambda faces, rng: draws.append(rng.random()) or faces)
     lesson.batch(0, 0, 1)
     assert sorted(Counter(draws).values()) == [2, 2, 2, 2]
+
+
+def test_a_share_of_the_pairs_is_degraded(make_lesson, monkeypatch):
+    draws = []
+    lesson = make_lesson(clip(), forged(0, 1), presence=PICTURE, degraded_share=0.25, batch=400)
+    monkeypatch.setattr(lessons, "degrade_faces", lambda faces, rng: draws.append(rng) or faces)
+    lesson.batch(0, 0, 1)
+    assert 0.15 < len(draws) / 400 < 0.35
+    draws.clear()
+    lesson._draw_pair("picture", 0, 0, degraded=False)
+    assert not draws
+
+
+# ---- what is fitted before the first step -----------------------------------------------------------------------
+
+
+def test_heads_start_from_a_fit_of_what_stands_beside(make_lesson, monkeypatch):
+    """Planted: fakes are bright. Before any step the picture's head tells them; the sound's, which saw no fake, stays
+    as it was made."""
+    monkeypatch.setattr(lessons, "FITTED_PAIRS", 20)
+    monkeypatch.setattr(lessons, "published_face_encoder", lambda: FaceEncoder(128))
+    tiny = TinySSAVD.config
+    monkeypatch.setattr(TinySSAVD, "config", replace(tiny, textures=True, beside=4, face_px=128))
+    monkeypatch.setattr(TinySSAVD, "spec", replace(TinySSAVD.spec, face_px=128))
+    lesson = make_lesson(*(clip("s", fake, shade=(20, 150)[fake] + 5 * number, side_px=128)
+                           for fake in (0, 1) for number in range(6)), presence=PICTURE)
+    model, batch = lesson.model.eval(), lesson.batch(0, 0, 1)
+    with torch.no_grad():
+        logit = model(batch["video"].float() / 255, None).video
+    assert logit[4:].min() > 0 > logit[:4].max()
+    assert model.head_audio.weight[:, :4].abs().sum() > 0
 
 
 # ---- the same again ---------------------------------------------------------------------------------------------
