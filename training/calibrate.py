@@ -5,8 +5,7 @@ thresholds and its card.
 
 A run that held a fold out is calibrated on that fold: it took part in choosing the step, but no weight was fitted to
 it. A run that learnt from everything is calibrated by the networks of its folds, RUN/fold-K, each on what it held out.
-Of every run the refitted weights are taken where there are some (training.refit). SHARDS hold pictures and sound: what
-training.prepare wrote, not training.encode.
+SHARDS hold pictures and sound: what training.prepare wrote, not training.encode.
 """
 
 from __future__ import annotations
@@ -113,7 +112,7 @@ def calibrate(run: Path, samples: Sequence[Sample], jobs: int = 1, clips: int | 
         "weights": weights_hash(state, card["calibration"]),
         "size": measure_size(module),
         "commit": _commit(),
-        "commands": _commands(card, trained_weights(run).stem == "refit", samples, clips),
+        "commands": _commands(card, samples, clips),
         "hours": _hours(run, card),
         "data": {"training": _counts(learnt),
                  "development": _counts([s for s in samples if (s.folder, s.key) in held])},
@@ -122,30 +121,27 @@ def calibrate(run: Path, samples: Sequence[Sample], jobs: int = 1, clips: int | 
 
 
 def trained_weights(run: Path) -> Path:
-    """The checkpoint of a run, refitted where that was done.
+    """The checkpoint of a run.
 
     Raises: CheckpointError when there is none.
     """
-    for name in ("refit", "best"):
-        if (run / f"{name}.safetensors").is_file():
-            return run / f"{name}.safetensors"
-    raise CheckpointError(f"{run} holds no best.safetensors; run training.train first")
+    if not (run / "best.safetensors").is_file():
+        raise CheckpointError(f"{run} holds no best.safetensors; run training.train first")
+    return run / "best.safetensors"
 
 
 def held_parts(run: Path, card: dict, samples: Sequence[Sample], clips: int | None = None) -> list[Part]:
     """The network of the run, or those of its folds, each with the samples of the fold that it held out.
 
-    Raises: CheckpointError where a fold's network is missing, or was not refitted as the run was.
+    Raises: CheckpointError where a fold's network is missing.
     """
-    weights, folds = trained_weights(run).name, fold_runs(run, card)
-    parts = []
+    folds, parts = fold_runs(run, card), []
     for folder, fold in folds.items():
-        if not (folder / weights).is_file():
-            raise CheckpointError(f"{folder} holds no {weights}, but {run} does; folds must be made as the run was")
-        held = held_samples(samples, read_card(folder / weights), fold)
+        weights = trained_weights(folder)
+        held = held_samples(samples, read_card(weights), fold)
         if clips is not None:
             held = some_groups(held, math.ceil(clips / len(folds)), card["recipe"]["seed"])
-        parts.append(Part(folder / weights, tuple(held)))
+        parts.append(Part(weights, tuple(held)))
     return parts
 
 
@@ -309,12 +305,11 @@ def _commit() -> str:
     return done.stdout.strip()
 
 
-def _commands(card: dict, refitted: bool, samples: Sequence[Sample], clips: int | None = None) -> list[str]:
+def _commands(card: dict, samples: Sequence[Sample], clips: int | None = None) -> list[str]:
     """What made these weights, in order. SHARDS stands for all folders of them."""
     recipe, fold = card["recipe"], "all" if card["fold"] is None else card["fold"]
     detector, processes = recipe["detector"], card["processes"]
     run = f"runs/{detector}"
-    runs = [run, *(f"{run}/fold-{k}" for k in range(recipe["folds"]) if fold == "all")]
     lesson = recipe.get("lesson", {})
     encoding, learnt_from = _encoding(lesson.get("encoders"), LESSONS[detector].reads_encoded)
     start = "python" if processes == 1 else f"torchrun --nproc-per-node {processes}"
@@ -324,7 +319,6 @@ def _commands(card: dict, refitted: bool, samples: Sequence[Sample], clips: int 
         *(["python -m training.lessons.sync training/recipes/sync.yaml --samples SHARDS"] if "pair" in lesson else []),
         f"{start} -m training.train training/recipes/{detector}.yaml --samples "
         f"{learnt_from} --noise DATA/noise --fold {fold}",
-        *(f"python -m training.refit {folder} --samples SHARDS --noise DATA/noise" for folder in runs if refitted),
         f"python -m training.calibrate {run} --samples SHARDS" + ("" if clips is None else f" --clips {clips}"),
         f"python -m training.evaluate {detector} manifest DATA --card",
     ]

@@ -182,7 +182,6 @@ def test_a_run_is_calibrated_on_the_fold_that_it_held_out(run):
     assert card["name"] == "SS-AVD" and card["size"]["paper_parameters"] == 483_402
     assert card["hours"] == pytest.approx(4 * 4 / 2 / 3600, abs=0.005) and card["provisional"] is True
     assert any("torchrun --nproc-per-node 2" in line and "--fold 1" in line for line in card["commands"])
-    assert not any("refit" in line for line in card["commands"])
 
 
 def test_the_commands_tell_what_came_before(run):
@@ -190,20 +189,20 @@ def test_the_commands_tell_what_came_before(run):
     (samples[0].folder / "command.txt").write_text("python -m training.prepare folder DATA --out SHARDS\n")
     card = {"recipe": {"detector": "mis_avoidd", "folds": 2, "lesson": {"encoders": "there"}}, "fold": 1,
             "processes": 1}
-    told = [line.split(" --")[0] for line in _commands(card, False, samples)]
+    told = [line.split(" --")[0] for line in _commands(card, samples)]
     assert told == ["python -m training.prepare folder DATA", "python -m training.pretrained",
                     "python -m training.encode SHARDS", "python -m training.train training/recipes/mis_avoidd.yaml",
                     "python -m training.calibrate runs/mis_avoidd",
                     "python -m training.evaluate mis_avoidd manifest DATA"]
-    told = _commands({**card, "fold": None}, False, samples)
+    told = _commands({**card, "fold": None}, samples)
     assert told[1:3] == ["python -m training.pretrained --out there",
                          "python -m training.encode SHARDS --out ENCODED --encoders there"]
     assert any("--samples ENCODED " in line and line.endswith("--fold all") for line in told)
-    looks = _commands({**card, "recipe": {**card["recipe"], "detector": "ss_avd"}}, False, samples)
+    looks = _commands({**card, "recipe": {**card["recipe"], "detector": "ss_avd"}}, samples)
     assert looks[1] == "python -m training.pretrained --out there" and not any("encode " in line for line in looks)
     assert any("training.train" in line and "--samples SHARDS " in line for line in looks)
-    assert "python -m training.calibrate runs/mis_avoidd --samples SHARDS --clips 9" in _commands(card, False, samples,
-                                                                                                 clips=9)
+    told = _commands(card, samples, clips=9)
+    assert "python -m training.calibrate runs/mis_avoidd --samples SHARDS --clips 9" in told
 
 
 def test_a_run_that_learnt_from_everything_is_calibrated_by_its_folds(run):
@@ -216,8 +215,8 @@ def test_a_run_that_learnt_from_everything_is_calibrated_by_its_folds(run):
     parts = held_parts(folder, card, samples)
     assert [part.checkpoint.parent.name for part in parts] == ["fold-0", "fold-1"]
     assert sorted(s.key for part in parts for s in part.held) == sorted(s.key for s in samples)
-    save_checkpoint(folder / "refit.safetensors", state, card)
-    with pytest.raises(CheckpointError, match="holds no refit.safetensors"):
+    (folder / "fold-1" / "best.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="fold-1 holds no best.safetensors"):
         held_parts(folder, card, samples)
 
 
@@ -241,11 +240,9 @@ def test_a_limit_keeps_whole_groups_and_draws_the_same_again(run):
     assert len(part.held) == 2 and len({s.group for s in part.held}) == 1 and part == again
 
 
-def test_refitted_weights_are_taken_first_and_none_is_said_in_words(run, tmp_path, capsys):
+def test_a_run_without_weights_is_refused_in_words(run, tmp_path, capsys):
     folder, _ = run
-    assert trained_weights(folder).name == "best.safetensors"
-    (folder / "refit.safetensors").write_bytes(b"")
-    assert trained_weights(folder).name == "refit.safetensors"
+    assert trained_weights(folder) == folder / "best.safetensors"
     with pytest.raises(SystemExit) as stopped:
         main([str(tmp_path / "nowhere"), "--samples", "x"])
     assert stopped.value.code == 2 and "holds no best.safetensors" in capsys.readouterr().err
