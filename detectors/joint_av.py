@@ -470,8 +470,10 @@ class JointAVDetector:
     def __init__(self, model: JointAV, card: dict, spec: InputSpec = SHIPPED_SPEC, device: str | torch.device = "cpu"):
         self.model = model.to(device).eval()
         self.card, self.spec, self.device = card, spec, torch.device(device)
-        # Grad-CAM reads these maps.
-        self.camera_layers = {"face": self.model.video.stages[-1], "audio": self.model.audio.stages[-1]}
+        # Grad-CAM reads these maps. The frozen encoder sees every fourth face, at more detail than the stream.
+        encoder = self.model.face_encoder
+        self.camera_layers = {"face": self.model.video.stages[-1] if encoder is None else encoder.camera_layer,
+                              "audio": self.model.audio.stages[-1]}
 
     def score(self, windows: Windows, batch_size: int = 8) -> WindowScores:
         """P(fake) per window: video and audio NaN where the window lacks them, whole where it lacks both.

@@ -848,8 +848,10 @@ class SSAVDDetector:
     def __init__(self, model: SSAVD, card: dict, spec: InputSpec = SPEC, device: str | torch.device = "cpu"):
         self.model = model.to(device).eval()
         self.card, self.spec, self.device = card, spec, torch.device(device)
-        last = self.model.stages[-1]
-        self.camera_layers = {"face": last.norm_video, "audio": last.norm_audio}  # Grad-CAM reads these maps
+        last, encoder = self.model.stages[-1], self.model.face_encoder
+        # Grad-CAM reads these maps. All that is seen passes the frozen encoder, where there is one.
+        self.camera_layers = {"face": last.norm_video if encoder is None else encoder.camera_layer,
+                              "audio": last.norm_audio}
 
     def score(self, windows: Windows, batch_size: int = 4) -> WindowScores:
         """P(fake) per window: video and audio NaN where the window lacks them, whole where it lacks both."""
