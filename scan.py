@@ -1,7 +1,8 @@
 """Telltale on the command line: any number of clips in, one JSON object per clip and line out.
 
-The numbers are those of the browser app: both call detectors.analyse. Exit status: 0 when every clip was
-answered, 3 when some could not be read, 2 for bad usage.
+The numbers are those of the browser app: both call detectors.analyse. What is done, and a sentence on each clip with
+the files that were written, go to standard error. Exit status: 0 when every clip was answered, 3 when some could not be
+read, 2 for bad usage.
 
 Archives: --resume goes on after the lines that OUT.jsonl holds; --engine ray spreads the clips over a Ray cluster, the
 one that RAY_ADDRESS names, else one of --jobs workers here. Every CPU of it prepares clips; where it has GPUs, each
@@ -21,12 +22,15 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import NamedTuple
 
 from tqdm import tqdm
 
 from detectors import BUILDERS, GUESTS, CheckpointError, analyse, available, choose, resolve_device
 from detectors.analysis import score_clip
 from detectors.remote import Scorer, score_remotely
+from explain import words
+from explain.answer import verdict_words, was_lowered
 from explain.findings import explain_answer, pictures_of, to_overlay
 from explain.report import write_report
 from explain.video import annotate
@@ -53,18 +57,52 @@ def find_clips(arguments: Iterable[str]) -> list[Path]:
     return list(dict.fromkeys(clips))
 
 
+class Examined(NamedTuple):
+    """What was made of one clip."""
+
+    answer: dict
+    written: tuple[Path, ...] = ()  # its report and its annotated video, where they were asked for
+
+
 def examine(path: Path, *, detectors: list[str], device: str, cards: dict[str, dict], probe: bool, explain: bool,
-            report: Path | None, video: bool, score: Callable[..., list] = score_clip) -> dict:
-    """One clip's answer. Its report and its annotated video are written where they were asked for."""
-    answer = analyse(path, detectors, device, probe=probe, score=score)
+            report: Path | None, video: bool, on_stage: Callable[[str], None],
+            score: Callable[..., list] = score_clip) -> Examined:
+    """One clip's answer. on_stage is told, in words, what is done next."""
+    answer = analyse(path, detectors, device, lambda stage, _: on_stage(stage), probe=probe, score=score)
     readable = "error" not in answer
     clip = prepare(path) if readable and (explain or video) else None  # analyse() has prepared it: it is kept
-    explained = explain_answer(clip, answer, device=device) if explain and readable else []
-    if report:
-        page = write_report(answer, report, cards, pictures=pictures_of(clip, explained, cards))
-        if video and readable and not clip.info.still:
-            annotate(path, clip, answer, page.with_name(f"{page.stem}-annotated.mp4"), to_overlay(explained, answer))
-    return answer
+    explained = explain_answer(clip, answer, device=device, on_stage=on_stage) if explain and readable else []
+    if not report:
+        return Examined(answer)
+    on_stage("Writing the report")
+    page = write_report(answer, report, cards, pictures=pictures_of(clip, explained, cards))
+    if not video or not readable or clip.info.still:
+        return Examined(answer, (page,))
+    on_stage("Writing the annotated video")
+    annotated = page.with_name(f"{page.stem}-annotated.mp4")
+    annotate(path, clip, answer, annotated, to_overlay(explained, answer))
+    return Examined(answer, (page, annotated))
+
+
+def say(text: str) -> None:
+    """To who watches, beside what goes to a file or the next program."""
+    tqdm.write(text, file=sys.stderr)
+
+
+def keep_quiet(_: str) -> None:
+    """Of several clips, the bar tells how far it is."""
+
+
+def in_a_sentence(examined: Examined) -> str:
+    """The clip, its verdict, and the files that were written of it."""
+    answer, told = examined.answer, examined.answer.get("error")
+    if told is None:
+        judged = answer["score"] is not None
+        score = f", score {answer['score']:.2f}" if judged and not was_lowered(answer) else ""  # one to rely on
+        badge = f" ({words.PROVISIONAL_BADGE.lower()})" if judged and answer["provisional"] else ""
+        told = f"{verdict_words(answer)[0]}{score}{badge}."
+    written = f" Written: {', '.join(map(str, examined.written))}" if examined.written else ""
+    return f"{answer['clip']}: {told}{written}"
 
 
 # ---- engines ----------------------------------------------------------------------------------------------------
@@ -74,8 +112,9 @@ class NoCluster(RuntimeError):
     """There is no Ray cluster that could do what was asked for."""
 
 
-def spread(engine: str, clips: Sequence[Path], work: Callable[..., dict], jobs: int, device: str) -> Iterator[dict]:
-    """One answer per clip, in the order of the clips. Raises: as start_ray."""
+def spread(engine: str, clips: Sequence[Path], work: Callable[..., Examined], jobs: int,
+           device: str) -> Iterator[Examined]:
+    """In the order of the clips. Raises: as start_ray."""
     if engine == "local" or not clips:
         return run_local(clips, work, min(jobs, max(len(clips), 1)))
     scorers = start_ray(jobs, device)
@@ -83,7 +122,7 @@ def spread(engine: str, clips: Sequence[Path], work: Callable[..., dict], jobs: 
     return run_ray(clips, partial(work, device="cpu"), scorers)
 
 
-def run_local(clips: Sequence[Path], work: Callable[..., dict], jobs: int) -> Iterator[dict]:
+def run_local(clips: Sequence[Path], work: Callable[..., Examined], jobs: int) -> Iterator[Examined]:
     """From so many processes; from this one where that is 1."""
     if jobs == 1:
         yield from map(work, clips)
@@ -112,7 +151,7 @@ def start_ray(jobs: int, device: str) -> list:
     return [ray.remote(num_cpus=0, num_gpus=1)(Scorer).remote("cuda") for _ in range(gpus)]
 
 
-def run_ray(clips: Sequence[Path], work: Callable[..., dict], scorers: Sequence) -> Iterator[dict]:
+def run_ray(clips: Sequence[Path], work: Callable[..., Examined], scorers: Sequence) -> Iterator[Examined]:
     """From the workers of the Ray cluster that start_ray found, which is left when all is done."""
     import ray
 
@@ -132,7 +171,7 @@ def run_ray(clips: Sequence[Path], work: Callable[..., dict], scorers: Sequence)
         ray.shutdown()
 
 
-def _examine_there(work: Callable[..., dict], path: Path, scorer) -> dict:
+def _examine_there(work: Callable[..., Examined], path: Path, scorer) -> Examined:
     """In a worker, on one thread: the cluster's CPUs are shared out clip by clip."""
     import cv2
     import torch
@@ -207,7 +246,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("there is no video or sound file and no picture in the folders given")
     cards = available()
     for reference, problem in GUESTS.problems.items():
-        print(f"scan.py: left out: {reference}: {problem}", file=sys.stderr)
+        say(f"scan.py: left out: {reference}: {problem}")
     try:
         answered = read_answered(args.json, clips, chosen) if args.resume else []
     except ValueError as error:
@@ -229,20 +268,23 @@ def main(argv: list[str] | None = None) -> int:
             parser.error(f"{args.report} cannot be written: {error.strerror}")
     try:
         work = partial(examine, detectors=chosen, device=args.device, cards=cards, probe=args.probe,
-                       explain=args.explain, report=args.report and args.report.absolute(), video=args.video)
+                       explain=args.explain, report=args.report and args.report.absolute(), video=args.video,
+                       on_stage=say if len(clips) == 1 else keep_quiet)
         results = spread(args.engine, todo, work, args.jobs, args.device)
-        for answer in tqdm(results, total=len(clips), initial=len(answered), unit="clip", disable=len(clips) == 1,
-                           file=sys.stderr):
-            unread += "error" in answer
-            print(json.dumps(answer), file=out, flush=True)
+        for examined in tqdm(results, total=len(clips), initial=len(answered), unit="clip", disable=len(clips) == 1,
+                             file=sys.stderr):
+            unread += "error" in examined.answer
+            print(json.dumps(examined.answer), file=out, flush=True)
+            say(in_a_sentence(examined))
     except CheckpointError as error:
-        print(f"scan.py: {error}", file=sys.stderr)
+        say(f"scan.py: {error}")
         return 2
     except NoCluster as error:
         parser.error(str(error))
     finally:
         if args.json:
             out.close()
+            say(f"Written: {args.json}")
     return 3 if unread else 0
 
 

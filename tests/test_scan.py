@@ -110,8 +110,9 @@ def test_an_interrupted_run_goes_on_after_the_last_whole_line(folder, monkeypatc
         seen.append(path.name)
         if len(seen) == 2:
             raise KeyboardInterrupt
-        return {"clip": path.name, "error": "unreadable"} if path.name == "a.mp4" else {
-            "clip": path.name, "detectors": dict.fromkeys(options["detectors"])}
+        return scan.Examined({"clip": path.name, "error": "unreadable"} if path.name == "a.mp4" else {
+            "clip": path.name, "verdict": "NO_SIGNS", "score": 0.2, "provisional": False,
+            "detectors": {d: {} for d in options["detectors"]}})
 
     monkeypatch.setattr(scan, "examine", examine)
     for name in ("a.mp4", "b.mp4", "c.mp4"):
@@ -142,11 +143,29 @@ def test_without_ray_its_engine_says_what_to_install(folder, monkeypatch, capsys
 def test_explanations_and_a_video_stand_beside_the_report(make_clip, tmp_path, capsys):
     clip = make_clip(np.full((25, 64, 96, 3), 90, np.uint8), None)
     assert scan.main([str(clip), "--detectors", "ss_avd", "--explain", "--video", "--report", str(tmp_path / "r")]) == 0
-    (line,) = lines(capsys)
+    told = capsys.readouterr()
+    line = json.loads(told.out)
     assert line["explanations"] == [] and list(line["not_explained"]) == ["ss_avd"]  # no face, no sound
     page, video = sorted((tmp_path / "r").iterdir(), key=lambda p: p.suffix)
     assert page.suffix == ".html" and line["not_explained"]["ss_avd"] in page.read_text(encoding="utf-8")
     assert video.name == f"{page.stem}-annotated.mp4" and video.stat().st_size > 1000
+    *stages, last = told.err.splitlines()
+    assert [s for s in stages if s.startswith("Writing")] == ["Writing the report", "Writing the annotated video"]
+    assert any("Scoring with SS-AVD" in s for s in stages) and any("Explaining what SS-AVD" in s for s in stages)
+    assert last == f"clip.mp4: This clip cannot be judged. Written: {page}, {video}"
+
+
+def test_a_sentence_on_each_clip_goes_beside_the_lines(folder, monkeypatch, capsys):
+    probe = {"verdict": "SUSPICIOUS", "consensus": {"verdict_before": "MANIPULATED"}, "detectors": {}}
+    answers = {"bars.mp4": {"verdict": "MANIPULATED", "score": 0.944},
+               "speech.ogg": {"verdict": "SUSPICIOUS", "score": 0.9, "probe": probe}}
+    monkeypatch.setattr(scan, "examine", lambda path, **_: scan.Examined(
+        {"clip": path.name, "provisional": path.suffix == ".mp4", "detectors": {}, **answers[path.name]}))
+    assert scan.main([str(folder), "--json", str(folder / "out.jsonl")]) == 0
+    told = capsys.readouterr().err
+    assert "bars.mp4: Strong signs of manipulation, score 0.94 (demonstration weights).\n" in told
+    assert "speech.ogg: Some signs of manipulation.\n" in told, "a score that copies turned is not given"
+    assert told.splitlines()[-1] == f"Written: {folder / 'out.jsonl'}"
 
 
 @pytest.mark.parametrize("arguments, words", [
