@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +24,8 @@ import yaml
 from training.crossval import MATERIALS, Scored, figures_of, score_held, summarise
 from training.lessons import read_lessons
 from training.recipe import Recipe
-from training.sampling import Sample, load_noises
-from training.train import read_training_samples, train
+from training.sampling import Sample, load_noises, read_training_samples
+from training.train import train
 
 CHANGES = Path(__file__).parent / "recipes" / "ablations.yaml"
 UNCHANGED = "as it is"
@@ -67,10 +66,10 @@ def by_family(scored: Sequence[Scored]) -> Figures:
             for family in families}
 
 
-def ablate(recipes: Mapping[str, Recipe], samples: Callable[[int | None], Sequence[Sample]], fold: int, out: Path,
-           resume: bool, noises: Sequence[np.ndarray], tell: Callable[[Sequence[Scored]], Figures]) -> str:
-    """Trains and measures each, one after another. samples(fold): as training.train takes them. Gives the table, whose
-    columns are what `tell` says of the fold's clips. What cannot be learnt is left out, and standard error says why.
+def ablate(recipes: Mapping[str, Recipe], samples: Sequence[Sample], fold: int, out: Path, resume: bool,
+           noises: Sequence[np.ndarray], tell: Callable[[Sequence[Scored]], Figures]) -> str:
+    """Trains and measures each, one after another. Gives the table, whose columns are what `tell` says of the fold's
+    clips. What cannot be learnt is left out, and standard error says why.
 
     Raises: ValueError where that is all.
     """
@@ -78,7 +77,7 @@ def ablate(recipes: Mapping[str, Recipe], samples: Callable[[int | None], Sequen
     for name, recipe in recipes.items():
         run = out / recipe.detector / name.replace(" ", "-")
         try:
-            train(recipe, samples(fold), run, fold=fold, resume=resume, noises=noises)
+            train(recipe, samples, run, fold=fold, resume=resume, noises=noises)
         except ValueError as error:  # a family of silent clips, say, for a lesson that needs both modalities
             print(f"{name} is left out: {error}", file=sys.stderr)
             continue
@@ -111,10 +110,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--resume", action="store_true", help="go on from the last saved step of each")
     args = parser.parse_args(argv)
     try:
-        samples = partial(read_training_samples, args.samples)
+        samples = read_training_samples(*args.samples)
         for recipe in read_lessons(args.recipe):
-            recipes = (of_families(recipe, samples(args.fold), args.steps) if args.families
-                       else variants(recipe, args.steps))
+            recipes = of_families(recipe, samples, args.steps) if args.families else variants(recipe, args.steps)
             if unknown := set(args.only or ()) - recipes.keys():
                 raise ValueError(f"no change is called {', '.join(sorted(unknown))}; there are {', '.join(recipes)}")
             chosen = {name: recipes[name] for name in args.only or recipes}

@@ -35,7 +35,7 @@ from detectors.segments import clip_score
 from training.labels import MISMATCHED
 from training.lessons import LESSONS
 from training.log import read_log
-from training.sampling import Sample, read_samples, split_fold
+from training.sampling import Sample, read_training_samples, split_fold
 from training.shards import read_command
 
 HEADS = ("video", "audio", "sync", "whole")
@@ -358,7 +358,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         detector = read_card(trained_weights(args.run))["recipe"]["detector"]
-        samples = [s for s in read_samples(*args.samples) if s.split == "train"]
+        samples = read_training_samples(*args.samples)
         state, card = calibrate(args.run, samples, args.jobs, args.clips)
     except (CheckpointError, FileNotFoundError, ValueError) as error:
         parser.error(str(error))

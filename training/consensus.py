@@ -41,7 +41,7 @@ from training.calibrate import (
     threshold_for_new_sources,
 )
 from training.metrics import auc, stratified_auc
-from training.sampling import Sample, read_samples
+from training.sampling import Sample, read_training_samples
 
 LEAST_CLIPS = 100  # that all who have a say held out
 RIDGE = 0.002  # on the weights' distance from equal ones, which it leaves where the clips do not tell
@@ -152,7 +152,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print what was written as one JSON line, last")
     args = parser.parse_args(argv)
     try:
-        samples = [s for s in read_samples(*args.samples) if s.split == "train"]
+        samples = read_training_samples(*args.samples)
         said, held = score_held(args.runs, samples, args.clips, args.jobs)
         detectors = sorted(next(iter(said.values())))
         fits = {"+".join(names): fit_set(names, said, held)

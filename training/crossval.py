@@ -2,10 +2,9 @@
 
     python -m training.crossval RUN [RUN ...] --samples SHARDS [SHARDS ...] [--json]
 
-RUN is a folder of training.train, of one held-out fold or of all (`--fold all`); SHARDS are what it learnt from, by
-the same words ({fold} included). Every fold's best network scores the samples that it held out. Published fakes and
-forgeries of training.forge are told apart: the first stand for what is met in the wild, the second are what is known
-to the moment. For each head:
+RUN is a folder of training.train, of one held-out fold or of all (`--fold all`); SHARDS are what it learnt from.
+Every fold's best network scores the samples that it held out. Published fakes and forgeries of training.forge are told
+apart: the first stand for what is met in the wild, the second are what is known to the moment. For each head:
 
     auc       over all held-out clips, with its interval by identity
     within    fakes against genuine clips of the same source (of the same original, for forgeries) alone
@@ -22,24 +21,21 @@ import json
 import math
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from detectors import MODULES
 from detectors.checkpoint import CheckpointError, read_checkpoint
 from detectors.segments import clip_score
 from training.calibrate import HEADS, fold_runs, label_of, threshold_at, trained_weights
 from training.evaluate import score_by_facts
 from training.lessons import LESSONS, recipe_of
 from training.metrics import auc, bootstrap_interval, stratified_auc
-from training.sampling import Sample, split_fold
+from training.sampling import Sample, read_training_samples, split_fold
 from training.shards import read_index
-from training.train import read_training_samples
 
 MATERIALS = ("published", "forged")
 ALARMS = 0.05
@@ -58,22 +54,20 @@ class Scored:
     shortcut: float
 
 
-def score_held(run: Path, samples: Callable[[int | None], Sequence[Sample]]) -> list[Scored]:
-    """Of every fold of a run the held-out clips, scored by the network that did not learn from them. samples(fold): the
-    training split, as the fold's encoders told of it.
+def score_held(run: Path, samples: Sequence[Sample]) -> list[Scored]:
+    """Of every fold of a run the held-out clips, scored by the network that did not learn from them. samples: the
+    training split.
 
     Raises: CheckpointError for a run without weights; ValueError as lessons.
     """
     _, card = read_checkpoint(trained_weights(run))
     recipe, found = recipe_of(card), []
-    if recipe.detector not in MODULES:
-        raise ValueError(f"{run} is of {recipe.detector}: measure a detector that reads it")
     for folder, fold in fold_runs(run, card).items():
         state, _ = read_checkpoint(trained_weights(folder))
-        learnt, held = split_fold(samples(fold), recipe.folds, fold, recipe.seed)
+        learnt, held = split_fold(samples, recipe.folds, fold, recipe.seed)
         facts = {(place, line["key"]): line["facts"] for place in {s.folder for s in [*learnt, *held]}
                  for line in read_index(place) if "skipped" not in line}
-        lesson = LESSONS[recipe.detector](recipe.of_fold(fold), learnt, ())
+        lesson = LESSONS[recipe.detector](recipe, learnt, ())
         lesson.model.load_state_dict(state, strict=False)  # what only training needs was left behind
         told = lesson.scores(lesson.model, held, WINDOWS)
         for head in HEADS:
@@ -142,7 +136,7 @@ def main(argv: list[str] | None = None) -> int:
     torch.set_num_threads(1)
     tables = {}
     try:
-        samples = partial(read_training_samples, args.samples)
+        samples = read_training_samples(*args.samples)
         for run in args.runs:
             tables[str(run)] = summarise(score_held(run, samples))
             print(_written(run, tables[str(run)]), flush=True)

@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from training.sampling import Sample
 
 T = TypeVar("T")
-FOLD = "{fold}"
 
 
 class Section(BaseModel):
@@ -65,16 +64,6 @@ class Recipe(Section):
 
     def learns_from(self, sample: Sample) -> bool:
         return self.picture_family is None or sample.video_fake != 1 or sample.family == self.picture_family
-
-    def of_fold(self, fold: int | None) -> Recipe:
-        """The recipe with the places that this fold has of its own: see place_of_fold."""
-        places = {name: str(place_of_fold(value, fold)) for name, value in self.lesson if isinstance(value, str)}
-        return self.model_copy(update={"lesson": self.lesson.model_copy(update=places)})
-
-
-def place_of_fold(place: str | Path, fold: int | None) -> Path:
-    """With the fold's number, or "all" for None, where "{fold}" stands: what was learnt before without that fold."""
-    return Path(str(place).replace(FOLD, "all" if fold is None else str(fold)))
 
 
 def read_recipes(path: Path, schema: type[T]) -> list[T]:

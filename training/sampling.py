@@ -126,6 +126,11 @@ def read_samples(*folders: Path) -> list[Sample]:
     return [_sample(folder, line) for folder in folders for line in read_index(folder) if "skipped" not in line]
 
 
+def read_training_samples(*folders: Path) -> list[Sample]:
+    """Those of the training split. Raises: FileNotFoundError, as read_samples."""
+    return [sample for sample in read_samples(*folders) if sample.split == "train"]
+
+
 def _sample(folder: Path, line: dict) -> Sample:
     given = {name: line[name] for name in Sample.__dataclass_fields__.keys() & line.keys()}
     # Shards written before voice_s was kept say only how much voice there is.

@@ -6,9 +6,7 @@
 
 Sources are dealt into the recipe's folds. `--fold K` (0 if not given) holds fold K out and keeps the step whose
 average ranks it best. `--fold all` does so for every fold, in RUN/fold-K, which measures the recipe, and then learns
-from everything, up to the median of the folds' best steps. What was itself learnt before, an encoder, say, and what it
-told of the samples, must not have seen the fold either: where `{fold}` stands in the recipe's places or in SHARDS, it
-becomes the fold's number, or `all`. A run is a folder, RUNS/<detector>:
+from everything, up to the median of the folds' best steps. A run is a folder, RUNS/<detector>:
 
     best.safetensors   averaged weights of the best step, and their card
     last.pt            what resuming needs          log.csv, log.html   losses, AUC, samples/s, share of time waiting
@@ -25,10 +23,9 @@ import math
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -44,8 +41,8 @@ from training.labels import labels_between, whole_label
 from training.lessons import LESSONS, Batch, Lesson, read_lessons
 from training.log import RunLog
 from training.metrics import auc
-from training.recipe import Recipe, place_of_fold
-from training.sampling import Sample, load_noises, read_samples, split_fold
+from training.recipe import Recipe
+from training.sampling import Sample, load_noises, read_training_samples, split_fold
 
 LOG_EVERY = 10  # steps
 
@@ -79,7 +76,7 @@ def train(recipe: Recipe, samples: Sequence[Sample], out: Path, *, fold: int | N
     sources = sorted({s.source for s in held}) if all(s.source for s in held) else []
     held = [held[i] for i in np.random.default_rng(recipe.seed).permutation(len(held))[:recipe.evaluate_clips]]
     torch.manual_seed(recipe.seed)
-    lesson = LESSONS[recipe.detector](recipe.of_fold(fold), learn, noises).to(device)
+    lesson = LESSONS[recipe.detector](recipe, learn, noises).to(device)
     average = copy.deepcopy(lesson.model)
     learner = accelerator.prepare(lesson)
     trained = [p for p in lesson.parameters() if p.requires_grad]
@@ -146,17 +143,16 @@ def train(recipe: Recipe, samples: Sequence[Sample], out: Path, *, fold: int | N
             "steps": progress.step, **pace.at(progress.step)}
 
 
-def cross_validate(recipe: Recipe, samples: Callable[[int | None], Sequence[Sample]], out: Path, **how) -> dict:
+def cross_validate(recipe: Recipe, samples: Sequence[Sample], out: Path, **how) -> dict:
     """A run for each fold, and a last one on all samples for the median of their best steps; `how` as train takes it.
-    samples(fold): the same ones for every fold, as its encoders told of them.
 
     That step is chosen, and its AUC measured, on sources that the run did not see; the last run itself is not measured.
     """
-    folds = [train(recipe, samples(fold), out / f"fold-{fold}", fold=fold, **how) for fold in range(recipe.folds)]
+    folds = [train(recipe, samples, out / f"fold-{fold}", fold=fold, **how) for fold in range(recipe.folds)]
     told = {"best_val_auc": round(statistics.fmean(f["best_val_auc"] for f in folds), 4),
             "best_step": statistics.median_low(f["best_step"] for f in folds)}
     notes = {"cross_validation": {**told, "folds": [{k: f[k] for k in told} for f in folds]}}
-    last = train(recipe, samples(None), out, fold=None, last_step=told["best_step"], notes=notes, **how)
+    last = train(recipe, samples, out, fold=None, last_step=told["best_step"], notes=notes, **how)
     return {**last, **told}
 
 
@@ -221,11 +217,6 @@ def _follow(average: nn.Module, model: nn.Module, decay: float) -> None:
             target.copy_(source)
 
 
-def read_training_samples(folders: Sequence[Path], fold: int | None) -> list[Sample]:
-    """Of the training split, from the fold's own folders where there are such. Raises: FileNotFoundError."""
-    return [s for s in read_samples(*(place_of_fold(folder, fold) for folder in folders)) if s.split == "train"]
-
-
 def _fold(text: str) -> int | None:
     return None if text == "all" else int(text)
 
@@ -235,8 +226,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("recipe", type=Path, help="one YAML file; of several documents, each is trained in turn")
     parser.add_argument("--detector", choices=list(LESSONS), help="of several documents, only this detector's")
     parser.add_argument("--samples", type=Path, required=True, nargs="+",
-                        help="what training.prepare wrote, or training.encode for a lesson that reads features; "
-                             "may hold {fold}")
+                        help="what training.prepare wrote, or training.encode for a lesson that reads features")
     parser.add_argument("--noise", type=Path, help="a folder of .ogg noises for augmentation")
     parser.add_argument("--out", type=Path, default=Path("runs"), metavar="RUNS",
                         help="each detector's run goes to RUNS/<detector> (runs)")
@@ -249,14 +239,14 @@ def main(argv: list[str] | None = None) -> int:
         recipes = [r for r in read_lessons(args.recipe) if args.detector in (None, r.detector)]
         if not recipes:
             raise ValueError(f"{args.recipe} holds no recipe for {args.detector}")
-        samples = partial(read_training_samples, args.samples)
+        samples = read_training_samples(*args.samples)
         how = {"resume": args.resume, "noises": load_noises(args.noise)}
         for recipe in recipes:
             out = args.out / recipe.detector
             if args.fold is None:
                 summary = cross_validate(recipe, samples, out, **how)
             else:
-                summary = train(recipe, samples(args.fold), out, fold=args.fold, **how)
+                summary = train(recipe, samples, out, fold=args.fold, **how)
             summary = {"detector": recipe.detector, **summary}
             for key, value in summary.items():
                 print(f"{key:16} {value}")

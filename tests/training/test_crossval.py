@@ -66,13 +66,12 @@ def test_every_fold_is_measured_on_the_sources_that_it_held_out(monkeypatch, tmp
              enumerate("aabbccdd")]
     samples = read_samples(write_samples(*lines))
     recipe = SimpleNamespace(detector="ss_avd", folds=2, seed=0)
-    recipe.of_fold = lambda fold: recipe
     monkeypatch.setitem(module.LESSONS, "ss_avd", Knowing)
     monkeypatch.setattr(module, "recipe_of", lambda card: recipe)
     monkeypatch.setattr(module, "trained_weights", lambda run: run)
     card = {"fold": None, "recipe": {"detector": "ss_avd", "folds": 2}}
     monkeypatch.setattr(module, "read_checkpoint", lambda path: ({}, card))
-    found = score_held(tmp_path / "run", lambda fold: samples)
+    found = score_held(tmp_path / "run", samples)
     assert sorted(s.sample.file for s in found if s.head == "video") == [f"{n}.mp4" for n in range(8)]
     assert module.main([str(tmp_path / "run"), "--samples", str(samples[0].folder), "--json"]) == 0
     told = capsys.readouterr().out.splitlines()

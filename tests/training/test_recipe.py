@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from training.lessons import LESSONS, read_lessons, recipe_of
-from training.recipe import Recipe, Schedule, place_of_fold
+from training.recipe import Recipe, Schedule
 
 RECIPES = Path(__file__).resolve().parents[2] / "training" / "recipes"
 VALUES = next(v for v in yaml.safe_load_all((RECIPES / "debug.yaml").read_text()) if v["detector"] == "ss_avd")
@@ -43,15 +43,6 @@ def test_values_are_read_and_come_back_from_a_card(write_recipe):
     [recipe] = read_lessons(write_recipe())
     assert recipe == LESSONS["ss_avd"].schema.model_validate(VALUES)
     assert recipe_of({"recipe": recipe.model_dump()}) == recipe
-
-
-def test_what_was_learnt_before_is_the_fold_s_own():
-    [recipe] = read_lessons(RECIPES / "mis_avoidd.yaml")
-    recipe = recipe.model_copy(update={"lesson": recipe.lesson.model_copy(update={"encoders": "runs/encoders/{fold}"})})
-    assert recipe.of_fold(2).lesson.encoders == "runs/encoders/2"
-    assert recipe.of_fold(None).lesson.encoders == "runs/encoders/all"
-    assert recipe.lesson.encoders == "runs/encoders/{fold}" and recipe.of_fold(0).steps == recipe.steps
-    assert place_of_fold("there", 1) == Path("there")
 
 
 @pytest.mark.parametrize("changes, lesson, words", [

@@ -24,6 +24,7 @@ from training.sampling import (
     draw_start,
     load_noises,
     read_samples,
+    read_training_samples,
     split_fold,
     window_scores,
 )
@@ -121,6 +122,11 @@ def test_skipped_clips_are_left_out(write_samples):
     assert [s.file for s in samples] == ["0.mp4", "2.mp4"]
     assert all(s.tensors().keys() >= {"times_s", "waveform"} for s in samples)
     assert read_samples(folder, folder) == samples + samples
+
+
+def test_what_is_learnt_from_is_the_training_split(write_samples):
+    folder = write_samples({"split": "val"}, {"split": "train"})
+    assert [s.file for s in read_training_samples(folder)] == ["1.mp4"]
 
 
 def test_labels_and_spans_are_read(write_samples):

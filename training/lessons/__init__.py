@@ -72,7 +72,7 @@ from training.lessons.mis_avoidd import MISAVoiDDLesson  # noqa: E402
 from training.lessons.mmms_ba import MMMSBALesson  # noqa: E402
 from training.lessons.ss_avd import SSAVDLesson  # noqa: E402
 
-# id of a detector, or of an encoder that detectors share -> its lesson
+# id of a detector -> its lesson
 LESSONS: dict[str, type[Lesson]] = {
     "joint_av": JointAVLesson,
     "mis_avoidd": MISAVoiDDLesson,
