@@ -1,6 +1,6 @@
 """What the frozen encoders tell of prepared samples, kept: a detector that reads them then trains without them.
 
-    python -m training.encode SHARDS --out ENCODED [--encoders DIR] [--known ENCODED2] [--jobs N]
+    python -m training.encode SHARDS --out ENCODED [--encoders DIR] [--jobs N]
 
 ENCODED gets a shard for each finished one of SHARDS, with the same lines in its index; those that it has are left
 alone, so the command may be run again when there are more. A sample is encoded as it is: there are no draws.
@@ -13,8 +13,7 @@ Tensors of a sample, those that it has:
     waveform [samples] int16       as in SHARDS, like the next
     times_s [n], lips_jpeg, lips_end
 
-ENCODED/encoders.json says which encoders these are; a folder is not mixed from several. Where only the face encoder is
-another one, --known takes the rest, which is most of the work, from what was written for the same shards before.
+ENCODED/encoders.json says which encoders these are; a folder is not mixed from several.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ from tqdm import tqdm
 from detectors.checkpoint import CheckpointError
 from detectors.encoders import REGIONS, STEP_S, FaceEncoder, SpeechEncoder
 from training.pretrained import MissingPackage, load_encoders, published_encoders
-from training.shards import Packed, read_index, read_tensors, unpack_pictures, write_shard
+from training.shards import Packed, read_tensors, unpack_pictures, write_shard
 
 NEAREST_FACE_S = 0.12
 FACES_AT_ONCE = 32
@@ -53,17 +52,15 @@ class MixedEncoders(Exception):
     """A folder holds what other encoders told."""
 
 
-def encode_sample(tensors: Tensors, face_encoder: FaceEncoder, speech_encoder: SpeechEncoder,
-                  known: Tensors | None = None) -> Tensors:
-    """A prepared sample's tensors -> an encoded one's, as this module's docstring lists them. known: the same of it,
-    with another face encoder."""
+def encode_sample(tensors: Tensors, face_encoder: FaceEncoder, speech_encoder: SpeechEncoder) -> Tensors:
+    """A prepared sample's tensors -> an encoded one's, as this module's docstring lists them."""
     encoded = {name: tensors[name] for name in KEPT if name in tensors}
     if "times_s" in tensors:
         times_s, rows = nearest_crops(tensors["times_s"])
         encoded |= {"face_times_s": times_s, "faces": _encode_faces(tensors, rows, face_encoder)}
     if "waveform" in tensors:
         waveform = torch.from_numpy(tensors["waveform"].astype(np.float32) / 32767)
-        encoded["speech"] = (speech_encoder(waveform[None])[0].half().numpy() if known is None else known["speech"])
+        encoded["speech"] = speech_encoder(waveform[None])[0].half().numpy()
     return encoded
 
 
@@ -92,7 +89,6 @@ class Work:
     source: Path
     out: Path
     encoders: Path | None  # folder of training.pretrained; None: from the installed packages
-    known: Path | None = None  # folder of the same samples with another face encoder
 
     @torch.inference_mode()
     def __call__(self, index: Path) -> list[dict]:
@@ -103,22 +99,13 @@ class Work:
 
     def _encode(self, line: dict) -> Packed:
         tensors = read_tensors(self.source, line["shard"], line["offset"], line["bytes"])
-        place = _places(self.known).get(line["key"]) if self.known else None
-        known = None if place is None else read_tensors(self.known, *place)
         line = {name: value for name, value in line.items() if name not in ("shard", "offset", "bytes")}
-        return Packed(line, encode_sample(tensors, *_encoders(self.encoders), known))
+        return Packed(line, encode_sample(tensors, *_encoders(self.encoders)))
 
 
 @lru_cache(maxsize=1)
 def _encoders(folder: Path | None) -> tuple[FaceEncoder, SpeechEncoder]:
     return published_encoders() if folder is None else load_encoders(folder)
-
-
-@lru_cache(maxsize=1)
-def _places(folder: Path) -> dict[str, tuple[str, int, int]]:
-    """Where the tensors of each sample lie, by its key."""
-    return {line["key"]: (line["shard"], line["offset"], line["bytes"]) for line in read_index(folder)
-            if "skipped" not in line}
 
 
 def read_lines(index: Path) -> list[dict]:
@@ -156,8 +143,6 @@ def encode_all(work: Work, jobs: int) -> dict:
     indexes = sorted(work.source.glob("*.jsonl"))
     if not indexes:
         raise FileNotFoundError(f"{work.source} holds no shards; make some with python -m training.prepare")
-    if work.known:
-        _check_known(work.known, describe(*_encoders(work.encoders)))
     work.out.mkdir(parents=True, exist_ok=True)
     _claim(work.out / ENCODERS, describe(*_encoders(work.encoders)))
     todo = [index for index in indexes if not (work.out / index.name).is_file()]
@@ -184,14 +169,6 @@ def _claim(path: Path, description: dict) -> None:
         raise MixedEncoders(f"{path.parent} was written with other encoders, see {path.name}; give a new folder")
 
 
-def _check_known(folder: Path, description: dict) -> None:
-    path = folder / ENCODERS
-    theirs = json.loads(path.read_text()) if path.is_file() else {}
-    if any(theirs.get(name) != told for name, told in description.items() if name != "face"):
-        raise MixedEncoders(f"{folder} was written with encoders that differ in more than the face encoder, so "
-                            "--known cannot take it over")
-
-
 def _run(work: Work, indexes: list[Path], jobs: int) -> Iterator[list[dict]]:
     jobs = min(jobs, len(indexes))
     if jobs < 2:
@@ -214,15 +191,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--encoders", type=Path, help="folder that training.pretrained wrote; without it the weights "
                         "are taken from the installed packages")
-    parser.add_argument("--known", type=Path, metavar="ENCODED2", help="take what the speech encoder tells from here, "
-                        "where the same shards were encoded with another face encoder")
     parser.add_argument("--jobs", type=int, default=multiprocessing.cpu_count(), help="processes, one core each")
     parser.add_argument("--json", action="store_true", help="print the summary as one JSON line, last")
     args = parser.parse_args(argv)
     if args.shards.resolve() == args.out.resolve():
         parser.error("--out must be another folder than SHARDS")
     try:
-        summary = encode_all(Work(args.shards.resolve(), args.out.resolve(), args.encoders, args.known), args.jobs)
+        summary = encode_all(Work(args.shards.resolve(), args.out.resolve(), args.encoders), args.jobs)
     except (FileNotFoundError, MixedEncoders) as error:
         parser.error(str(error))
     except (MissingPackage, CheckpointError) as error:
