@@ -133,12 +133,10 @@ def read_training_samples(*folders: Path) -> list[Sample]:
 
 def _sample(folder: Path, line: dict) -> Sample:
     given = {name: line[name] for name in Sample.__dataclass_fields__.keys() & line.keys()}
-    # Shards written before voice_s was kept say only how much voice there is.
-    voice_s = line.get("voice_s", [[0.0, line["duration_s"]]] if line["speech_s"] >= LEAST_SPEECH_S else [])
     return Sample(**given | {
-        "folder": folder, "identities": tuple(line["identities"]), "blocks": tuple(line.get("blocks", ())),
+        "folder": folder, "identities": tuple(line["identities"]), "blocks": tuple(line["blocks"]),
         "spans": tuple((name, start_s, math.inf if end_s is None else end_s) for name, start_s, end_s in line["spans"]),
-        "voice_s": tuple((start_s, end_s) for start_s, end_s in voice_s),
+        "voice_s": tuple((start_s, end_s) for start_s, end_s in line["voice_s"]),
         **{name: math.nan if line[name] is None else line[name] for name in _LABELS},
     })
 

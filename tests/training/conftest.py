@@ -51,8 +51,8 @@ def four_kinds(write_samples):
 
 @pytest.fixture
 def write_samples(tmp_path):
-    """write(line, ...) -> folder. A line holds index keys, `side_px` and `shade` of its faces (None: random), and
-    `without`, keys that an older line lacks."""
+    """write(line, ...) -> folder. A line holds index keys, `side_px` and `shade` of its faces (no shade:
+    random ones)."""
 
     def write(*lines: dict) -> Path:
         folder = tmp_path / "shards"
@@ -61,11 +61,9 @@ def write_samples(tmp_path):
         for number, given in enumerate(lines):
             given = {name: None if isinstance(value, float) and np.isnan(value) else value
                      for name, value in given.items()}
-            side_px, shade, without = given.pop("side_px", 32), given.pop("shade", None), given.pop("without", ())
+            side_px, shade = given.pop("side_px", 32), given.pop("shade", None)
             line = {**USUAL, "file": f"{number}.mp4", "group": f"{number}.mp4", "key": f"{number:016x}-0", **given}
             line.setdefault("voice_s", [[0.0, line["duration_s"]]])
-            for name in without:
-                del line[name]
             if "skipped" in line:
                 left_out.append(line)
             else:

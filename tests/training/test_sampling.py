@@ -107,12 +107,6 @@ def test_crops_are_decoded_when_asked_for(packed, make_clip):
         crops[73]
 
 
-def test_older_shards_without_voice_spans_have_voice_all_over_or_none(write_samples):
-    older = {"without": ["voice_s", "blocks"]}
-    some, none = read_samples(write_samples({**older, "speech_s": 0.5}, {**older, "speech_s": 0.4}))
-    assert (some.voice_s, none.voice_s) == (((0.0, 2.0),), ()) and some.blocks == ()
-
-
 # ---- reading ----------------------------------------------------------------------------------------------------
 
 
