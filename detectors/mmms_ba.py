@@ -242,8 +242,6 @@ def mean_std(x: Tensor, there: Tensor) -> Tensor:
 class ResNetEncoder(nn.Module):
     """INFERRED: mean ResNet-18 features of face and lips, and mean log-mel, per sequence. Weights start at random."""
 
-    groups: dict[str, int] = {}  # noqa: RUF012 (never changed)
-
     def __init__(self, cfg: MMMSBAConfig):
         super().__init__()
         self.cfg = cfg

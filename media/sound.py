@@ -29,19 +29,6 @@ def log_mel(waveform: np.ndarray, n_mels: int = 80) -> torch.Tensor:
     return _mel_transform(n_mels)(torch.from_numpy(waveform)).clamp_min(1e-6).log()
 
 
-@lru_cache(maxsize=4)
-def _mfcc_transform(n_mfcc: int) -> torchaudio.transforms.MFCC:
-    return torchaudio.transforms.MFCC(
-        AUDIO_HZ, n_mfcc=n_mfcc, log_mels=True,
-        melkwargs={"n_fft": 512, "win_length": MEL_WINDOW, "hop_length": MEL_HOP, "n_mels": 80},
-    )
-
-
-def mfcc(waveform: np.ndarray, n_mfcc: int = 40) -> torch.Tensor:
-    """Mel-frequency cepstral coefficients, [n_mfcc, 1 + samples // MEL_HOP]."""
-    return _mfcc_transform(n_mfcc)(torch.from_numpy(waveform))
-
-
 @lru_cache(maxsize=1)
 def _voice_model():
     threads = torch.get_num_threads()

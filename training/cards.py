@@ -159,7 +159,6 @@ def card_page(card: dict) -> str:
                [[name, part["clips"], part["sources"], part["hours"],
                  ", ".join(f"{k or 'unknown'} {v}" for k, v in part["families"].items())]
                 for name in ("training", "development") if (part := card["data"].get(name))]),
-        card["data"].get("note", ""),  # what the recipe of an older loop did otherwise
         f"Commands, at commit `{card['commit']}`:" if card["commit"] else "Commands:",
         "```\n" + "\n".join(card["commands"]) + "\n```",
         _run(card),

@@ -9,8 +9,8 @@ The measures of LAV-DF and AV-Deepfake1M (Cai et al., arXiv 2204.06228 and 2311.
 - AR@n: the share of all true spans that one of the clip's n best proposals hits, mean over IoU .5, .55 ... .95.
 
 The package differs in two points. Its AP leaves out the curve's part from recall 0 to that of the best proposal, so
-that 10 spans found without an error give .9; `first_step=False` does the same. And it takes no clip without proposals;
-here the spans of such a clip count as missed.
+that 10 spans found without an error give .9. And it takes no clip without proposals; here the spans of such a clip
+count as missed.
 """
 
 from __future__ import annotations
@@ -33,14 +33,13 @@ WHOLE = 0.9  # of the clip: a forgery that covers so much of it is not one of a 
 LEVELS = 20  # heights at which a score curve is cut into proposals
 
 
-def average_precision(proposals: Sequence[np.ndarray], truths: Sequence[np.ndarray], iou: float,
-                      first_step: bool = True) -> float:
+def average_precision(proposals: Sequence[np.ndarray], truths: Sequence[np.ndarray], iou: float) -> float:
     """AP@iou. proposals: a clip's [p, 3] of score, start_s, end_s; truths: its [t, 2] of start_s, end_s, in seconds.
 
     NaN when no clip has a true span.
     """
     judged = [_judge(proposed, truth, iou) for proposed, truth in zip(proposals, truths, strict=True)]
-    return _area(judged, sum(map(len, truths)), first_step)
+    return _area(judged, sum(map(len, truths)))
 
 
 def average_recall(proposals: Sequence[np.ndarray], truths: Sequence[np.ndarray], count: int,
@@ -64,7 +63,7 @@ def _judge(proposed: np.ndarray, truth: np.ndarray, iou: float) -> np.ndarray:
     return judged
 
 
-def _area(judged: Sequence[np.ndarray], spans: int, first_step: bool = True) -> float:
+def _area(judged: Sequence[np.ndarray], spans: int) -> float:
     """Under the precision-recall curve of all clips' judged proposals."""
     if spans == 0:
         return math.nan
@@ -74,7 +73,7 @@ def _area(judged: Sequence[np.ndarray], spans: int, first_step: bool = True) -> 
         return 0.0
     precision = found / np.arange(1, len(found) + 1)
     precision = np.maximum.accumulate(precision[::-1])[::-1]  # the best that this recall or a higher one has
-    step = np.diff(found / spans, prepend=0.0 if first_step else found[0] / spans)
+    step = np.diff(found / spans, prepend=0.0)
     return float((step * precision).sum())
 
 

@@ -42,7 +42,6 @@ class Offset:
     """In seconds, positive: the sound is late."""
 
     offset_s: float
-    halves_s: tuple[float, float]
     fit: float  # correlation at the offset
     out_of_sync: bool
 
@@ -122,11 +121,10 @@ def _fit(talks: list[Talk], axes: np.ndarray, shifts: dict[str, int]) -> Ridge:
 def _judge(talk: Talk, told: np.ndarray, axes: np.ndarray) -> Offset:
     rows = _steady_rows(talk)
     whole, curve = _best(talk.lips @ axes, told, rows)
-    halves = tuple(_best(talk.lips @ axes, told, half)[0] for half in np.array_split(rows, 2))
-    found = (whole, *halves)
+    found = (whole, *(_best(talk.lips @ axes, told, half)[0] for half in np.array_split(rows, 2)))
     out = min(map(abs, found)) >= LATE and max(found) - min(found) <= AGREE
     out &= max(map(abs, found)) < MOST  # at the end of what was tried the curve has no peak: nothing was found
-    return Offset(whole / GRID_HZ, tuple(h / GRID_HZ for h in halves), float(curve.max()), bool(out))
+    return Offset(whole / GRID_HZ, float(curve.max()), bool(out))
 
 
 def _best(lips: np.ndarray, told: np.ndarray, rows: np.ndarray) -> tuple[int, np.ndarray]:

@@ -27,7 +27,6 @@ from training.shards import read_index
 
 LEAST = 10  # fakes, and genuine clips, without which nothing is said of a family
 FOLDS = 5
-CLOSE = 0.05  # to 0.5
 
 
 def simple_models() -> dict[str, object]:

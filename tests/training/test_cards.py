@@ -49,10 +49,6 @@ CARD = {
 # ---- the page ---------------------------------------------------------------------------------------------------
 
 
-def test_what_the_figures_do_not_say_of_the_data_stands_below_them():
-    assert "An older way." in card_page({**CARD, "data": {**CARD["data"], "note": "An older way."}})
-
-
 def test_the_page_shows_the_measured_figures():
     page = card_page(CARD)
     assert "| whole clip | 0.91 | 0.87 to 0.95 | 0.74 | 31 | 47 |" in page
