@@ -18,18 +18,18 @@ Departures:
   it; the two stages before carry the sound alone. Learnt from pixels, a thousand clips teach which web site a face is
   from (docs/experiments.md). The border around the face, which tells the site too, is blank: 0 after the norm.
 - Beside f_v stands in `SHIPPED` what Lite0 tells of the inner face, on average over the frames, and beside f_a how much
-  the sound's linear cepstra change (detectors.restless): the first principal components over the training clips.
+  the sound's linear cepstra change (detectors.beside). Heads start from a fit to these; what f_v and f_a add is learnt.
 - `SHIPPED` reads faces of 128 pixels instead of 224: few faces in the training clips are wider. The maps (8, 4) are
   padded to multiples of t = 7 inside SAAVM; fewer tokens mean fewer position parameters.
-- `SHIPPED` starts the frame fusion as the identity instead of at random. 24 random matrices in a row turn the frames
-  into sums of random sign, and the mean over frames at the end keeps a quarter of what all of them have in common.
+- `SHIPPED` starts the frame fusion as the identity instead of at random. Of random matrices in a row (24, or 16 where the picture
+  comes in at 1/16) the frames become sums of random sign, and the mean over frames at the end keeps a quarter of what all of them have in common.
 - `SHIPPED` has no style shuffle. The pooled feature is, but for the border, a linear map of each channel's mean, which
   is the very thing that the shuffle replaces by a mixture with another sample's while the label stays.
 - `SHIPPED` starts the residual branches at 0.1 instead of 0.01. They hold nearly all of the network's non-linearity:
-  at 0.01 it begins as averages of linear maps, blind to everything but mean colour, and 86 steps moved the scales
+  at 0.01 it begins as averages of linear maps (of pixels: blind to everything but mean colour), and 86 steps moved the scales
   from 0.010 to 0.013 and no loss. At 0.5 it diverges in evaluation: VPM multiplies its maps with each other.
-- `SHIPPED` cuts P off at 6 (as ReLU6 does). P times a convolution of P grows with the square of its input, and twelve
-  blocks square it twelve times: pictures a little outside of what the norms have seen (noise, at the start of
+- `SHIPPED` cuts P off at 6 (as ReLU6 does). P times a convolution of P grows with the square of its input, and each
+  block of twelve (here eight) squares it again: pictures a little outside of what the norms have seen (noise, at the start of
   training) came out as NaN.
 - `SHIPPED` has a ReLU after each down-sampling of the sound. The front end takes each filter's mean over time away,
   so a linear path averages to nothing, and only SAAVM's few tokens are left to bend it (tried once, with branches at
@@ -44,7 +44,7 @@ no zeros and no mean. The missing head's logit is None, and so is `whole`, which
 
 STILLS. Each frame is looked at by itself, and frames are only mixed and averaged: a still picture, in the place of all
 frames, is a case that it can judge. It learnt from moving faces and is not calibrated for stills. The other three
-detectors read change, order or spread over frames, of which a still has none.
+detectors ask for more frames than a still has, and were never tried on one.
 
 POLARITY. Each head has two classes, 0 = fake and 1 = real [code]. What leaves this file is P(fake), and logits are
 fake minus real: higher is more fake.
