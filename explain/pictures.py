@@ -44,6 +44,7 @@ TICKS_HZ = (0, 1000, 2000, 4000, 8000)
 TABLE_ROW_PX, ROOM_FOR_NUMBER_PX = 48, 78
 LOOP_S, LOOP_HZ, LOOP_PX = 2.0, 12.5, 288
 LOOP_QUALITY = 70
+PALEST = 0.05  # of the full colour: what is paler all over is not seen
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class _Drawing:
         if wire is None or self.track is None:
             return None
         crops = (self.clip.faces if part == "face" else self.clip.lips)[self.track.track_id]
-        sheet = self._sheet([FRAME_PX, FRAME_PX])
+        sheet = self._sheet([FRAME_PX, FRAME_PX], wire.group)
         count = 0
         for column, span in enumerate(sheet.axis):
             slots = self._slots(span)
@@ -224,7 +225,7 @@ class _Drawing:
         wire = self.found.layout.wires.get("audio")
         if wire is None or self.clip.waveform is None:
             return None
-        sheet = self._sheet([SOUND_PX, SOUND_PX], gap_px=24)
+        sheet = self._sheet([SOUND_PX, SOUND_PX], wire.group, gap_px=24)
         loud_db = [self._levels(span.start_s, span.end_s) for span in sheet.axis]  # [SOUND_PX, T] each
         top_db = max(float(db.max()) for db in loud_db)
         rows = np.arange(SOUND_PX) + 0.5
@@ -267,7 +268,7 @@ class _Drawing:
             return None
         places = self.found.layout.groups[group].places
         upwards = group == "sound"  # low frequencies below, as in the spectrogram
-        sheet = self._sheet([TABLE_ROW_PX * len(places)])
+        sheet = self._sheet([TABLE_ROW_PX * len(places)], group)
         edges = step_edges(self.found, group, self.told.start_s, self.told.end_s)
         for axes, span in zip(sheet.rows[0], sheet.axis):
             within = edges[(edges >= span.start_s - 1e-3) & (edges <= span.end_s + 1e-3)]
@@ -307,9 +308,16 @@ class _Drawing:
     def _at(self, found: Map, group: str, times_s: np.ndarray) -> np.ndarray:
         return values_at(found, group, self.told.start_s, self.told.end_s, times_s)
 
-    def _sheet(self, rows_px: list[int], gap_px: int = 8) -> Sheet:
-        headline = words.UNTESTED if self.test is None else words.FAILED if self.failed else ""
-        return Sheet(self.runs_s, rows_px, gap_px, headline)
+    def _sheet(self, rows_px: list[int], group: str, gap_px: int = 8) -> Sheet:
+        return Sheet(self.runs_s, rows_px, gap_px, self._headline(group))
+
+    def _headline(self, group: str) -> str:
+        """What must be known before looking; a picture without any colour is not to be taken for one that failed."""
+        if self.test is None:
+            return words.UNTESTED
+        if self.failed:
+            return words.FAILED
+        return "" if np.abs(self.shades.values[group]).max() >= PALEST else words.NO_EFFECT
 
     @property
     def _name(self) -> str:

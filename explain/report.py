@@ -354,7 +354,7 @@ def lane_svg(modality: str, windows: list[Window], spans: list[dict], opens: flo
     shapes = [f'<rect x="{_LEFT}" y="{_TOP}" width="{_PLOT}" height="{_LANE}" fill="#fff" stroke="#000"/>']
     shapes += [box(a, b, 'fill="url(#not-judged)"') for a, b in gaps([(a, b) for a, b, _ in windows], duration_s)]
     shapes += [box(s["start_s"], s["end_s"], 'fill="url(#marked)" stroke="#000" stroke-width="2"') for s in spans]
-    if opens is not None:
+    if opens is not None and windows:
         shapes.append(f'<line x1="{_LEFT}" x2="{_LEFT + _PLOT}" y1="{y(opens)}" y2="{y(opens)}" stroke="#555" '
                       'stroke-dasharray="5 4"/>')
     for run in unbroken(windows):

@@ -34,7 +34,7 @@ def tell_share(share: Share, score: float, suspicious: float) -> str:
     rise = f"from {without:.2f} to {score:.2f} ({figures})"
     name = PART_WORDS[part].capitalize()
     if score < suspicious:
-        return f"{name} raises the score most, {rise}, which is still no sign of manipulation."
+        return f"{name} raises the score most, {rise}, which by itself is still no sign of manipulation."
     return f"{name} speaks most for manipulation: it raises the score {rise}."
 
 

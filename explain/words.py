@@ -219,6 +219,7 @@ COLOURS_GREYED = "Grey and hatched, because the map did not pass its test; dark 
 READING = {True: "outlined is the strongest cell", False: "the strongest blocks are what the test takes away"}
 NOT_TESTED = "This map has not been tested yet."
 UNTESTED, FAILED = "This map is not tested yet", "This map did not pass its test"
+NO_EFFECT = "Nothing here moves the score"
 RECORDED, WITH_MAP, MAP_FAILED = "recorded", "map", "map, test not passed"
 AGAINST, FOR = "against", "for manipulation"
 FACES = "{count} moments of the face from {start} to {end} s, above as recorded, below in grey with the {map}."
@@ -245,7 +246,7 @@ EXPLANATIONS_NOTE = (
     "tested: what it marks was taken away, and so were equally large places at random."
 )
 EXPLAINED = "Explained: {head}, {spans}. Score: {score}."
-SCORE_ALONE = "{alone} from what is explained alone; {clip} with the rest of the clip"
+SCORE_ALONE = "{alone} from this part alone; {clip} with the rest of the clip"
 EXPLAINED_HEADS = {**{name: told.lower() for name, told in MODALITIES.items()}, "whole": "the whole"}
 SHARES_CAPTION = "What each part adds to the log-odds of manipulation (Shapley values), and its part of all they do"
 SHARES_HEADERS = ("Part", "Log-odds", "Part of all")

@@ -149,7 +149,7 @@ def test_a_score_of_windows_alone_is_not_mistaken_for_the_clip_s():
     def told(head: str, score: float) -> str:
         return explained_score({"detector": "a", "head": head, "score": score}, answer)
 
-    assert told("sync", 0.6) == "0.60 from what is explained alone; 0.91 with the rest of the clip"
+    assert told("sync", 0.6) == "0.60 from this part alone; 0.91 with the rest of the clip"
     assert told("video", 0.601) == "0.60"
     assert told("whole", 0.6) == "0.60"  # 0.91 is the lip-sync's
     answer["detectors"]["a"]["sync"] = 0.2

@@ -11,7 +11,7 @@ from PIL import Image
 
 from explain import words
 from explain.pictures import draw, mouth_loop
-from explain.sheet import BELIEVED, GREYED, WIDTH_PX, Sheet, time_axis
+from explain.sheet import BELIEVED, GREYED, HEADLINE_PX, WIDTH_PX, Sheet, time_axis
 from tests.explain.hand_made import FAILED, PASSED, fine, narrow, readable, told
 from tests.explain.tiny_detectors import a_clip
 
@@ -150,3 +150,11 @@ def test_the_axis_begins_at_a_plain_zero():
     sheet = Sheet([(0.0, 1.0)], [100], 8, "")
     sheet.tick_seconds()
     assert sheet.rows[-1][0].get_xticklabels()[0].get_text() == "0.0"
+
+
+def test_a_part_without_effect_says_so_above_it(clip, drawn):
+    """In grey all over, it would be mistaken for one that failed."""
+    silent = readable()
+    silent.values["sound"][:] = 0.0
+    taller = {p.name: len(pixels(p)) - len(pixels(drawn[p.name])) for p in draw(clip, told(silent), "ablation")}
+    assert taller == {"faces": 0, "lips": 0, "spectrogram": HEADLINE_PX, "regions": 0, "bands": HEADLINE_PX}

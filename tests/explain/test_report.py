@@ -158,7 +158,7 @@ def test_everything_that_a_reader_needs_is_told(answer):
         "AUC 0.68 (95 % interval 0.63 to 0.74) on 686 clips", "open at 0.70, close below 0.55", "prepare 1.5",
         "Detectors that were not run: Joint AV.", "too large to look at all its timestamps",  # limits
         PICTURE.caption,
-        "Explained: picture, 2.0 to 5.0 s. Score: 0.93 from what is explained alone; 0.60 with the rest of the clip.",
+        "Explained: picture, 2.0 to 5.0 s. Score: 0.93 from this part alone; 0.60 with the rest of the clip.",
         "Most of it is at the lips.",  # explanations
         "Removed parts are blurred.", "No other moment was found.", "Face +1.20 80 %", "Sound -0.30 20 %",
         "map by region and band Not passed. Removing it does little.", "Joint AV Not explained: It tells no sync here.",

@@ -68,5 +68,5 @@ def test_the_sentence_names_what_speaks_most_for_manipulation():
 
 def test_what_raises_a_low_score_does_not_speak_for_manipulation():
     told = tell_share(Share({"face": -0.2, "audio": 1.82}, 0.0, -1.62), 0.5, suspicious=0.6)
-    assert told == ("The sound raises the score most, from 0.14 to 0.50 (+1.82 in log-odds; the face -0.20), which is "
-                    "still no sign of manipulation.")
+    assert told == ("The sound raises the score most, from 0.14 to 0.50 (+1.82 in log-odds; the face -0.20), which by "
+                    "itself is still no sign of manipulation.")
