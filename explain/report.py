@@ -141,7 +141,8 @@ def _verdict(answer: dict, cards: dict[str, dict]) -> str:
         parts.append(f'<p class="notice">{badge} {escape(words.PROVISIONAL)}</p>')
     parts.append(f"<p>{escape(answer.get('error') or (words.LOWERED[answer['verdict']] if lowered else meaning))}</p>")
     parts.append(_lowered(answer["probe"]) if lowered else _probability(answer, cards))
-    limits = "".join(f"<li>{escape(line)}</li>" for line in words.MEANS_NOT)
+    lines = [*words.MEANS_NOT, *([] if answer.get("score") is None else [words.NUMBER_RESTS])]
+    limits = "".join(f"<li>{escape(line)}</li>" for line in lines)
     parts.append(f"<h3>{escape(words.MEANS_NOT_HEADING)}</h3><ul>{limits}</ul>")
     return _section(words.VERDICT, "".join(parts))
 
@@ -198,12 +199,16 @@ def _band(score: float, points: dict | None) -> str:
 def _parts(answer: dict) -> str:
     if not answer.get("detectors"):
         return ""
-    rows = [
-        (escape(words.MODALITIES[m]), _score(score),
-         escape(_probability_words(score) if score is not None else why_not_judged(answer, m)))
-        for m, score in modality_scores(answer).items()
-    ]
+    rows = [(escape(words.MODALITIES[m]), _score(score), escape(_part_words(answer, m, score)))
+            for m, score in modality_scores(answer).items()]
     return _section(words.PARTS, _table(words.PARTS_CAPTION, words.PARTS_HEADERS, rows))
+
+
+def _part_words(answer: dict, modality: str, score: float | None) -> str:
+    if score is None:
+        return why_not_judged(answer, modality)
+    still = (answer.get("media") or {}).get("still")  # nobody calibrated its score
+    return words.STILL_SCORE if still else _probability_words(score)
 
 
 def _detectors(answer: dict, cards: dict[str, dict]) -> str:

@@ -73,6 +73,7 @@ PROVISIONAL = (
     "evidence."
 )
 NOT_JUDGED = "not judged"
+STILL_SCORE = "score, no probability: see below"
 NOT_JUDGED_NO_HEAD = {
     "video": "no chosen detector judges the picture on its own",
     "audio": "no chosen detector judges the sound on its own",
@@ -104,9 +105,11 @@ MEANS_NOT_HEADING = "What this does not say"
 MEANS_NOT = (
     "It does not say that the clip is genuine, whatever the number: no signs found is not proof.",
     "It does not say who made or changed the clip, nor why.",
-    "The probability rests on clips of which it is known how they were made. On other kinds of clips it can be off "
-    "by much.",
     "It is one lead, to be weighed beside the source, the context and other checks.",
+)
+NUMBER_RESTS = (  # among what is not said, where there is a probability
+    "The probability rests on clips of which it is known how they were made. On other kinds of clips it can be off by "
+    "much."
 )
 PARTS = "Part by part"
 PARTS_CAPTION = "The mean over the detectors that judge the part. Scores are estimated probabilities, 0 to 1."

@@ -16,6 +16,7 @@ from explain.words import (  # noqa: F401 (the report says these too)
     PROBABILITY_WORDS,
     PROVISIONAL,
     PROVISIONAL_BADGE,
+    STILL_SCORE,
     VERDICTS,
 )
 
@@ -109,7 +110,6 @@ ADDED = {
 }
 
 MODALITIES_HEADING = "Part by part"
-STILL_SCORE = "score, no probability: see below"
 NUMBER_HEADING = "What the number means"
 NUMBER_MADE = "What it is made of: {made}."
 NUMBER = (

@@ -289,3 +289,10 @@ def test_no_match_of_sound_and_picture_is_no_number(answer):
     answer["detectors"]["ss_avd"]["offset_s"] = -0.6
     told = Page(report_html(answer, CARDS)).words
     assert "no match within 0.6 s either way (nothing was found, so nothing follows)" in told and "-0.60" not in told
+
+
+def test_a_still_picture_s_score_is_no_probability(answer):
+    answer.update(score=None, verdict="CANNOT_EVALUATE", probe=None)
+    answer["media"]["still"] = True
+    told = " ".join(Page(report_html(answer, CARDS)).words.split())
+    assert f"Picture 0.60 {words.STILL_SCORE}" in told and words.NUMBER_RESTS not in told
