@@ -306,21 +306,21 @@ def _commit() -> str:
 
 
 def _commands(card: dict, samples: Sequence[Sample], clips: int | None = None) -> list[str]:
-    """What made these weights, in order. SHARDS stands for all folders of them."""
+    """What made these weights, in order; training.evaluate --card adds how they were measured. SHARDS stands for all
+    folders of them. Noises are told of where a lesson could mix them in, not where it learnt from what was encoded."""
     recipe, fold = card["recipe"], "all" if card["fold"] is None else card["fold"]
     detector, processes = recipe["detector"], card["processes"]
     run = f"runs/{detector}"
     lesson = recipe.get("lesson", {})
     encoding, learnt_from = _encoding(lesson.get("encoders"), LESSONS[detector].reads_encoded)
+    noise = "--noise DATA/noise " if card.get("noises") and learnt_from == "SHARDS" else ""
     start = "python" if processes == 1 else f"torchrun --nproc-per-node {processes}"
     return [
         *sorted({read_command(folder) for folder in {s.folder for s in samples}} - {""}),
         *encoding,
         *(["python -m training.lessons.sync training/recipes/sync.yaml --samples SHARDS"] if "pair" in lesson else []),
-        f"{start} -m training.train training/recipes/{detector}.yaml --samples "
-        f"{learnt_from} --noise DATA/noise --fold {fold}",
+        f"{start} -m training.train training/recipes/{detector}.yaml --samples {learnt_from} {noise}--fold {fold}",
         f"python -m training.calibrate {run} --samples SHARDS" + ("" if clips is None else f" --clips {clips}"),
-        f"python -m training.evaluate {detector} manifest DATA --card",
     ]
 
 

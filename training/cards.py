@@ -105,10 +105,12 @@ WORDS = {
 }
 
 
-def store_results(checkpoint: Path, results: dict) -> None:
-    """Put measured results into a checkpoint's card, and write the card's page beside it."""
+def store_results(checkpoint: Path, results: dict, command: str) -> None:
+    """Put measured results into a checkpoint's card, the command that measured them behind those that made the weights,
+    and write the card's page beside it."""
     state, card = read_checkpoint(checkpoint)
-    ship_checkpoint(checkpoint, state, {**card, "results": results})
+    made = [line for line in card["commands"] if "training.evaluate" not in line]
+    ship_checkpoint(checkpoint, state, {**card, "results": results, "commands": [*made, command]})
     write_page(checkpoint)
 
 

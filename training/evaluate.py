@@ -19,6 +19,7 @@ import argparse
 import json
 import math
 import multiprocessing
+import shlex
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -271,6 +272,17 @@ def thresholds_of(name: str) -> Thresholds:
 # ---- the command ------------------------------------------------------------------------------------------------
 
 
+def command_for(detector: str, material: Material, shortcuts: bool) -> str:
+    """What measures this detector so again, with DATA and SHARDS in place of folders."""
+    words = ["python", "-m", "training.evaluate", detector]
+    words += ["--prepared", "SHARDS"] if material.route == "prepared" else [material.dataset, "DATA"]
+    words += ["--split", material.split] if material.split != Material.split else []
+    words += ["--every", str(material.every)] if material.every != Material.every else []
+    words += [] if material.controls else ["--no-controls"]
+    words += ["--shortcuts", "SHARDS"] if shortcuts else []
+    return shlex.join([*words, "--card"])
+
+
 def chosen_detectors(names: Sequence[str]) -> list[str]:
     """Raises: ValueError for an unknown detector, or one without a checkpoint."""
     there = shipped()
@@ -305,7 +317,8 @@ def main(argv: list[str] | None = None) -> int:
                         help="also score clips without picture, sound or voice: up to four times the work")
     parser.add_argument("--jobs", type=int, default=max(multiprocessing.cpu_count(), 1))
     parser.add_argument("--rows", type=Path, help="also write every clip's scores, as JSON lines")
-    parser.add_argument("--card", action="store_true", help="store the results in the shipped checkpoint's card")
+    parser.add_argument("--card", action="store_true",
+                        help="store the results, and how they were measured, in the shipped checkpoint's card")
     parser.add_argument("--json", action="store_true", help="print the results as one JSON line, last")
     args = parser.parse_args(argv)
     names, rest = (args.words, []) if args.prepared else (args.words[:-2], args.words[-2:])
@@ -326,7 +339,10 @@ def main(argv: list[str] | None = None) -> int:
             # Cards are checked by measuring again, through this module.
             from training.cards import path_of, store_consensus, store_results
 
-            (store_consensus if name == CONSENSUS else store_results)(path_of(name), results)
+            if name == CONSENSUS:
+                store_consensus(path_of(name), results)
+            else:
+                store_results(path_of(name), results, command_for(name, material, args.shortcuts is not None))
         _print_results(name, results)
     if args.json:
         print(json.dumps(found if len(found) > 1 else found[names[0]]))

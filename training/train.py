@@ -121,7 +121,7 @@ def train(recipe: Recipe, samples: Sequence[Sample], out: Path, *, fold: int | N
         if not accelerator.is_main_process:
             continue
         card = {**lesson.card(), "recipe": recipe.model_dump(), "step": progress.step, "processes": ranks,
-                "fold": fold, "held_sources": sources, **(notes or {})}
+                "noises": len(noises), "fold": fold, "held_sources": sources, **(notes or {})}
         if held and (progress.step % recipe.evaluate_every == 0 or is_last):
             aucs = head_aucs(lesson.scores(average, held, recipe.evaluate_windows))
             log.write(progress.step, **{f"dev_{head}_auc": value for head, value in aucs.items()})

@@ -192,8 +192,7 @@ def test_the_commands_tell_what_came_before(run):
     told = [line.split(" --")[0] for line in _commands(card, samples)]
     assert told == ["python -m training.prepare folder DATA", "python -m training.pretrained",
                     "python -m training.encode SHARDS", "python -m training.train training/recipes/mis_avoidd.yaml",
-                    "python -m training.calibrate runs/mis_avoidd",
-                    "python -m training.evaluate mis_avoidd manifest DATA"]
+                    "python -m training.calibrate runs/mis_avoidd"]
     told = _commands({**card, "fold": None}, samples)
     assert told[1:3] == ["python -m training.pretrained --out there",
                          "python -m training.encode SHARDS --out ENCODED --encoders there"]
@@ -203,6 +202,15 @@ def test_the_commands_tell_what_came_before(run):
     assert any("training.train" in line and "--samples SHARDS " in line for line in looks)
     told = _commands(card, samples, clips=9)
     assert "python -m training.calibrate runs/mis_avoidd --samples SHARDS --clips 9" in told
+
+
+@pytest.mark.parametrize(("detector", "noises", "told"), [("ss_avd", 3, True), ("ss_avd", 0, False),
+                                                          ("mis_avoidd", 3, False)])
+def test_noises_are_told_of_where_they_could_be_heard(run, detector, noises, told):
+    """MIS-AVoiDD learns from what was encoded before."""
+    card = {"recipe": {"detector": detector, "folds": 2, "lesson": {"encoders": "there"}}, "fold": 1, "processes": 1}
+    assert any("--noise DATA/noise " in line for line in _commands({**card, "noises": noises}, run[1])) == told
+    assert not any("--noise" in line for line in _commands(card, run[1]))
 
 
 def test_a_run_that_learnt_from_everything_is_calibrated_by_its_folds(run):

@@ -109,8 +109,9 @@ def test_lips_are_said_where_a_detector_reads_them():
 def test_results_are_stored_in_the_checkpoint_and_beside_it(tmp_path):
     path = tmp_path / "net.safetensors"
     save_checkpoint(path, {"w": torch.arange(3.0)}, {name: value for name, value in CARD.items() if name != "results"})
-    store_results(path, RESULTS)
-    assert read_card(path) == CARD
+    for command in ("python -m training.evaluate ss_avd manifest DATA --card", "python -m training.evaluate it again"):
+        store_results(path, RESULTS, command)
+        assert read_card(path) == {**CARD, "commands": [*CARD["commands"], command]}  # the last one alone
     assert path.with_suffix(".md").read_text() == card_page(read_card(path))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -13,11 +13,12 @@ import pytest
 from detectors import InputSpec, Thresholds, WindowScores
 from media import AUDIO_HZ, ClipInfo, FaceTrack, PreparedClip, Quality
 from tests.training.known_rows import row
-from training import evaluate
+from training import cards, evaluate
 from training.evaluate import (
     Item,
     Material,
     chosen_detectors,
+    command_for,
     gather_items,
     judge_by_facts,
     keep_picture,
@@ -207,6 +208,27 @@ def test_the_last_line_holds_the_keys_that_are_promised(monkeypatch, tmp_path, c
                                   "controls": False}
     assert [i.file for i in asked["items"]] == ["x.ogg"] and asked["controls"] is False
     assert [json.loads(text)["file"] for text in rows.read_text().splitlines()] == ["a", "b"]
+
+
+@pytest.mark.parametrize(("material", "shortcuts", "words"), [
+    (Material("clips", "manifest"), False, "manifest DATA"),
+    (Material("clips", "manifest", split="test"), True, "manifest DATA --split test --shortcuts SHARDS"),
+    (Material("prepared", "tiny", every=3, controls=False), True,
+     "--prepared SHARDS --every 3 --no-controls --shortcuts SHARDS"),
+])
+def test_what_was_measured_can_be_asked_for_again(material, shortcuts, words):
+    assert command_for("ss_avd", material, shortcuts) == f"python -m training.evaluate ss_avd {words} --card"
+
+
+def test_the_card_gets_the_results_and_the_command_that_gave_them(monkeypatch, write_samples):
+    folder, stored = write_samples({**USUAL, "split": "val"}), {}
+    monkeypatch.setattr(evaluate, "evaluate", lambda names, material, *_: {
+        name: {"material": asdict(material)} for name in names})
+    monkeypatch.setattr(evaluate, "_print_results", lambda name, results: None)
+    monkeypatch.setattr(cards, "store_results", lambda path, results, command: stored.update({path.stem: command}))
+    assert main(["ss_avd", "mmms_ba", "--prepared", str(folder), "--every", "2", "--jobs", "7", "--card"]) == 0
+    assert stored == {name: f"python -m training.evaluate {name} --prepared SHARDS --every 2 --card"
+                      for name in ("ss_avd", "mmms_ba")}
 
 
 def test_prepared_clips_without_training_ones_take_the_baseline_from_other_shards(monkeypatch, write_samples):

@@ -162,7 +162,12 @@ def test_the_step_that_ranks_the_held_out_sources_best_is_kept(two_sources, tmp_
     assert (summary["best_val_auc"], summary["best_step"], summary["steps"]) == (1.0, 2, 6)
     card = read_card(tmp_path / "best.safetensors")
     assert (card["step"], card["fold"], card["dev_auc"]) == (2, 1, {"video": 1.0})
-    assert recipe_of(card) == tiny_recipe(right_at=2)
+    assert recipe_of(card) == tiny_recipe(right_at=2) and card["noises"] == 0
+
+
+def test_the_card_says_how_many_noises_there_were_to_mix_in(two_sources, tmp_path):
+    train(tiny_recipe(steps=2), two_sources, tmp_path, noises=[np.zeros(16_000, np.float32)] * 3)
+    assert read_card(tmp_path / "best.safetensors")["noises"] == 3
 
 
 def test_the_log_tells_losses_pace_and_measurements_and_is_drawn(two_sources, tmp_path):
