@@ -63,7 +63,8 @@ WORDS = {
         "attend to each other at four scales.",
         "The network is the first author's earlier public code, taken as SS-AVD: it has the paper's parameters. What "
         "is shipped takes the picture in at its third stage, as a frozen encoder tells it, and reads beside its own "
-        "two features what that encoder tells of the inner face and how much the sound's cepstra change. It filters "
+        "two features what that encoder tells of the inner face and how much the sound's cepstra change; its heads "
+        "start from a fit to these, and learn for a short time what its own features add. It filters "
         "the sound at a quarter of the cost, has no style shuffle, starts its fusion as the identity, its branches at "
         f"0.1, and bends the sound's path after each down-sampling. {CHOSEN_PARTS}",
         "Lip-sync: the latent shuffle trains it to accept sound and picture of different clips.",
@@ -86,11 +87,14 @@ WORDS = {
         "It tells P(fake) of the picture, of the sound, of either, and whether the sound belongs to these lips. Two "
         "streams with a label each, and a third that joins them from fine to coarse.",
         "A reconstruction: the paper's text could not be read, and there is no official code, so no number of its "
-        "widths is the paper's. What is shipped is far smaller, reads the sound as energies in linear bands, and "
-        "carries a lip-sound pair, trained on genuine clips alone, which gives the score for sync.",
+        "widths is the paper's. What is shipped is far smaller and reads the sound as energies in linear bands. Beside "
+        "its streams it reads what a frozen encoder tells of the inner face and how much the sound's cepstra change; "
+        f"its heads start from a fit to these. {CHOSEN_PARTS} It carries a lip-sound pair, trained on genuine clips "
+        "alone, which gives the score for sync.",
         "What is finer than its faces' pixels. Sync is evidence of mismatch alone: faces driven by the sound are in "
         "better sync than genuine ones. It is told from some seconds around a window, of speech only; a silent face "
         "has no sync.",
+        (FIRST_STAGES,),
     ),
     "mis_avoidd": Words(
         "It tells P(fake) of the whole window, of the picture and of the sound. Each modality has a code of its own "
