@@ -21,16 +21,17 @@ Departures:
   the sound's linear cepstra change (detectors.beside). Heads start from a fit to these; what f_v and f_a add is learnt.
 - `SHIPPED` reads faces of 128 pixels instead of 224: few faces in the training clips are wider. The maps (8, 4) are
   padded to multiples of t = 7 inside SAAVM; fewer tokens mean fewer position parameters.
-- `SHIPPED` starts the frame fusion as the identity instead of at random. Of random matrices in a row (24, or 16 where the picture
-  comes in at 1/16) the frames become sums of random sign, and the mean over frames at the end keeps a quarter of what all of them have in common.
+- `SHIPPED` starts the frame fusion as the identity instead of at random. Random matrices in a row (24, or 16 where the
+  picture comes in at 1/16) turn the frames into sums of random sign, and the mean over frames at the end keeps a
+  quarter of what all of them have in common.
 - `SHIPPED` has no style shuffle. The pooled feature is, but for the border, a linear map of each channel's mean, which
   is the very thing that the shuffle replaces by a mixture with another sample's while the label stays.
 - `SHIPPED` starts the residual branches at 0.1 instead of 0.01. They hold nearly all of the network's non-linearity:
-  at 0.01 it begins as averages of linear maps (of pixels: blind to everything but mean colour), and 86 steps moved the scales
-  from 0.010 to 0.013 and no loss. At 0.5 it diverges in evaluation: VPM multiplies its maps with each other.
+  at 0.01 it begins as averages of linear maps (of pixels: blind to everything but mean colour), and 86 steps moved
+  the scales from 0.010 to 0.013 and no loss. At 0.5 it diverges in evaluation: VPM multiplies its maps with each other.
 - `SHIPPED` cuts P off at 6 (as ReLU6 does). P times a convolution of P grows with the square of its input, and each
-  block of twelve (here eight) squares it again: pictures a little outside of what the norms have seen (noise, at the start of
-  training) came out as NaN.
+  block of twelve (here eight) squares it again: pictures a little outside of what the norms have seen (noise, at the
+  start of training) came out as NaN.
 - `SHIPPED` has a ReLU after each down-sampling of the sound. The front end takes each filter's mean over time away,
   so a linear path averages to nothing, and only SAAVM's few tokens are left to bend it (tried once, with branches at
   0.5, on one batch of 8 sounds: 25 steps bring the loss from 0.69 to 0.60 without and to 0.27 with it).

@@ -25,7 +25,16 @@ from torch import Tensor
 
 from detectors.contract import Windows
 from detectors.encoders import to_half
-from detectors.ss_avd import SHIPPED, SHIPPED_SPEC, SSAVD, LossWeights, SSAVDConfig, SSAVDDetector, either_fake, ss_avd_loss
+from detectors.ss_avd import (
+    SHIPPED,
+    SHIPPED_SPEC,
+    SSAVD,
+    LossWeights,
+    SSAVDConfig,
+    SSAVDDetector,
+    either_fake,
+    ss_avd_loss,
+)
 from training.augment import degrade_faces, degrade_sound
 from training.labels import labels_between
 from training.lessons import Batch, Lesson
@@ -116,7 +125,7 @@ class SSAVDLesson(Lesson):
             self._fit_beside()
 
     def _fit_beside(self) -> None:
-        """Whitening, and the heads' first weights, by drawn windows of all kinds as they are: balanced as batches are."""
+        """Whitening, and the heads' first weights, by drawn windows of all kinds, as they are: balanced like batches."""
         drawn = [self._summarise(kind) for kind in self._pools]
         for part in sorted({part for summaries, _ in drawn for part in summaries}):
             self.model.beside.fit({part: torch.cat([told[part] for told, _ in drawn if part in told])})
