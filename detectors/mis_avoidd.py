@@ -35,7 +35,7 @@ Departures of `SHIPPED`, which has some thousand training clips and two processo
 - The heads for video and audio read the features themselves beside the specific codes: the codes alone learn too slowly
   from so few clips.
 - Cepstra are linear in frequency (LFCC), not mel: mel filters merge the upper half of the band, where vocoders
-  leave their traces. In the same comparison they were at least as good, over all clips and within a page.
+  leave their traces.
 - Everything is narrow (d = 32), and of the frozen features only the first principal components over the training
   clips are read, 64 of 576 for faces and 96 of 320 for sound, each scaled to the same spread: with all of them the
   network learns its few sources by heart.

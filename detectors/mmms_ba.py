@@ -25,7 +25,7 @@ Departures of `SHIPPED`, which has some thousand clips to learn from instead of 
   (detectors.restless).
 - How well lips and sound agree stands beside the concatenation: around the sequence, and over the window.
 - Of each part's features the first 64 principal components over the training clips, of equal spread, go into a GRU of
-  64 and a dense layer of 32 (224 wide, not 900).
+  64 and a dense layer of 32 (the concatenation is 288 wide, not 900).
 - The speech encoder hears a window without its padding, for it attends over all that it is given.
 - Two more heads of ours, "video" on V and L and "audio" on A, so that a segment can name its modality. "sync" is
   SyncPair.mismatch_logit, not trained here: evidence of MISMATCH only. Sound-driven fakes are in better sync than

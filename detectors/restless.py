@@ -1,9 +1,10 @@
 """What can be read of a sound without asking what it is like: how much it changes from moment to moment.
 
 A voice, a room, a microphone and a codec give a sound its mean spectrum, and a web site its own; a detector that reads
-them learns the site. What vocoders and speech synthesis leave is in the movement: real speech trembles. So of the
-cepstra, and of a speech encoder's rows, only the deviation of their differences is taken. Where each is worth what is
-measured by training.search; docs/experiments.md has the figures.
+them learns the site. What vocoders and speech synthesis leave is in the movement: real speech trembles. So only
+standard deviations over time are taken, and no means: of the differences of a speech encoder's rows, and of cepstra,
+their differences and the differences of these. Where each is worth what is measured by training.search;
+docs/experiments.md has the figures.
 """
 
 from __future__ import annotations
@@ -69,8 +70,8 @@ def cepstra(bands: Tensor, seen: Tensor, dct: Tensor) -> Tensor:
 
 
 def restlessness(x: Tensor, seen: Tensor, orders: Sequence[int]) -> Tensor:
-    """How much (n, T, D) changes from step to step, over the steps that are seen (n, T): the mean size of its
-    differences of each of these orders, 0 being what is left of x itself without its mean -> (n, len(orders) · D)."""
+    """How much (n, T, D) changes from step to step, over the steps that are seen (n, T): the standard
+    deviation of its differences of each of these orders, 0 being x itself -> (n, len(orders) · D)."""
     found = []
     for order in range(max(orders) + 1):
         if order:
