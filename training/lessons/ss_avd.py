@@ -125,7 +125,7 @@ class SSAVDLesson(Lesson):
             self._fit_beside()
 
     def _fit_beside(self) -> None:
-        """Whitening, and the heads' first weights, by drawn windows of all kinds, as they are: balanced like batches."""
+        """Whitening and the heads' first weights, by drawn windows of all kinds as they are, balanced like batches."""
         drawn = [self._summarise(kind) for kind in self._pools]
         for part in sorted({part for summaries, _ in drawn for part in summaries}):
             self.model.beside.fit({part: torch.cat([told[part] for told, _ in drawn if part in told])})
