@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from explain.answer import MODALITIES
+from explain.answer import MODALITIES, listed
 from ui import texts
 from ui.markup import escape, table
+from ui.record import read_record, record_words
 
 TAB = "Detectors"
 HEADING = "The detectors and what is known of them"
@@ -30,6 +31,14 @@ MISSING = "not in its card"
 NOT_MEASURED = "not measured"
 HEADS = {"whole": "Whole clip", **texts.MODALITIES}
 
+TOGETHER = "Together"
+TOGETHER_IS = "the answer that stands first"
+TOGETHER_WEIGHTS = (
+    "Each detector’s score counts as much as it helped on clips that none of them had learnt from: {shares}. Where the "
+    "lip-sync shows more surely that the sound does not belong to the picture, that decides instead."
+)
+TOGETHER_BLIND = "What none of the detectors can see, they cannot see together either."
+HOW = "How it comes about"
 SEES, DATA, MEASURED = "What it sees and tells", "What it learnt from", "How often it is right"
 RELIABILITY, FAILURES, COST, LICENCES, MADE = (
     "Do its probabilities hold?", "Known failures", "What it costs", "Licences", "How it was made")
@@ -41,7 +50,11 @@ ADDED = (
 INPUT = "It sees {frames} aligned faces of {face_px} pixels{lips} and the sound of {window_s} s, every {hop_s} s."
 LIPS = ", {lips} pictures of the lips of {lips_px} pixels"
 DATA_CAPTION = "Clips that it learnt from, and clips of other sources that set its probabilities and thresholds"
-DATA_HEADERS = ("Part", "Clips", "Sources", "Hours", "Of which")
+DATA_HEADERS = ("Part", "Clips", "Sources", "Hours")
+KINDS_CAPTION = "What these clips are: how many of each kind"
+KIND = "Kind"
+EVERY_KIND = "Every kind by itself"
+EVERY_CAPTION = "How many clips of each single kind; “+”: both in one clip"
 FIGURE_HEADERS = ("Part or kind", "AUC", "Drawn", "95 %", "File facts alone", "Manipulated", "Genuine")
 MEASURED_CAPTION = (
     "AUC by part and by kind of manipulation. The bar is the interval on a scale from 0 to 1, the dashed line chance. "
@@ -68,6 +81,7 @@ RELIABILITY_ALT = (
     "Largest distance: {distance}, at score {score}. The table beside it has all the numbers."
 )
 CHANCE = "Cannot be told from chance: {items}."
+WRONG_WAY = "Scores the wrong way round, manipulated clips below genuine ones: {items}."
 SHORTCUT = "File facts alone do as well: {items}."
 FEW = "Measured on fewer than {least} manipulated clips, so little is known: {items}."
 FEW_CLIPS = 20
@@ -87,11 +101,36 @@ ENCODER = "It holds a frozen {network}, trained on {trained_on}: {licence}."
 OWN_LICENCE = "Its code and weights come with Telltale, under the MIT licence. Training clips are not part of them."
 LICENCE_NOT = "Its card names no licence: ask who made it before you use it."
 
-# Kinds of clips as the cards name them; the rest is shown with spaces for underscores.
+# Kinds of clips as the cards name them; the rest is shown with spaces for underscores. What a published data set
+# calls fake speech and what was forged from the training clips are two kinds.
 FAMILIES = {
     "real": "genuine", "real_speech": "genuine speech", "fake_speech": "synthetic speech", "": "unknown",
-    "full_synthesis": "wholly synthetic face",
+    "full_synthesis": "wholly synthetic face", "synthetic_speech": "synthetic speech in place of the speaker's",
+    "synthetic_phrase": "a synthetic phrase", "neural_copy": "voice copied by a network",
+    "neural_shift": "voice changed by a network", "copy_synthesis": "voice copied by a vocoder",
+    "learnt_swap": "face swap by a trained network", "learnt_rerender": "mouth redrawn by a trained network",
+    "learnt_lip_sync": "mouth redrawn to another sound by a trained network", "rerender_mouth": "mouth redrawn",
+    "transplant_mouth": "mouth of another moment", "self_blend": "face blended onto itself",
+    "swap_identity": "face of another person", "resynthesise": "face saved small and drawn again",
+    "jitter": "trembling edge of the face", "splice": "words of another moment",
+    "swapped_sound": "sound of another clip", "shifted_sound": "sound moved in time",
+    "stretched_sound": "sound stretched", "talking_head": "still face made to talk",
+    "reenactment": "face steered by another",
 }
+# The few plain kinds that those belong to; what is in none of them stands under OTHER_KIND.
+KINDS = {
+    "Genuine": ("real", "real_speech"),
+    "Face swapped, changed or wholly made": (
+        "face_swap", "full_synthesis", "reenactment", "talking_head", "learnt_swap", "swap_identity", "self_blend",
+        "resynthesise", "jitter"),
+    "Mouth redrawn": ("lip_sync", "learnt_lip_sync", "learnt_rerender", "rerender_mouth", "transplant_mouth"),
+    "Voice made or changed": (
+        "fake_speech", "synthetic_speech", "synthetic_phrase", "voice_conversion", "copy_synthesis", "neural_copy",
+        "neural_shift", "splice", "dubbed_speech"),
+    "Sound of another moment or clip": ("swapped_sound", "shifted_sound", "stretched_sound"),
+}
+BOTH_KINDS, OTHER_KIND = "Picture and sound both", "Other"
+SPLITS = {"val": "that were kept out of training", "test": "that were kept back for the last measurement"}
 
 _WHOLE = f"{HEADS['whole']}: "  # its kinds are those of the parts again
 
@@ -147,12 +186,35 @@ def build(cards: dict[str, dict]) -> gr.HTML:
 
 
 def detectors_html(cards: dict[str, dict], result: dict | None = None) -> str:
-    """An overview and a card each. `cards`: detectors.available(); `result`: an answer, for the time it took."""
+    """An overview and a card each, the first of all together. `cards`: detectors.available(); `result`: an answer, for
+    the time it took."""
     if not cards:
         return f'<p class="tt-message">{escape(NONE)}</p>'
-    listed = "".join(card_html(name, card, result, opened=len(cards) == 1) for name, card in cards.items())
+    record = read_record()
+    if not set(record.get("of", ())) <= cards.keys():
+        record = {}
+    together = together_html(record, cards) if record else ""
+    single = "".join(card_html(name, card, result, opened=len(cards) == 1) for name, card in cards.items())
     return (f'<div class="tt-detectors"><section class="tt-card"><h2>{escape(HEADING)}</h2><p>{escape(INTRO)}</p>'
-            f"{_overview(cards)}</section>{listed}</div>")
+            f"{_overview(cards, record)}{_sentence(record_words(record, record.get('of', ())))}</section>"
+            f"{together}{single}</div>")
+
+
+def together_html(record: dict, cards: dict[str, dict]) -> str:
+    """The card of all detectors together. record: of ui.record.read_record."""
+    fit = record["fit"]
+    # It marks no spans of its own, so a share of clips with one would be none of its merits.
+    results = {name: value for name, value in record["results"].items() if name != "genuine_marked"}
+    card = {"thresholds": {"manipulated": fit.manipulated, "suspicious": fit.suspicious}}
+    total = sum(fit.weights.values())
+    shares = listed([f"{cards[name].get('name') or name} {_percent(fit.weights.get(name, 0.0) / total, 0)}"
+                     for name in sorted(record["of"], key=list(cards).index)])
+    return _folded_card(escape(TOGETHER), TOGETHER_IS, "", (
+        (HOW, _sentence(TOGETHER_WEIGHTS.format(shares=shares))),
+        (MEASURED, _measured(card, results)),
+        (RELIABILITY, reliability_html(results)),
+        (FAILURES, _bullets(failures(results, Words("", TOGETHER_BLIND, limits="")))),
+    ))
 
 
 def card_html(detector: str, card: dict, result: dict | None = None, opened: bool = False) -> str:
@@ -168,14 +230,19 @@ def card_html(detector: str, card: dict, result: dict | None = None, opened: boo
         (LICENCES, _bullets(licences(detector, card, words))),
         (MADE, _made(card)),
     )
-    body = "".join(f"<h3>{escape(heading)}</h3>{html}" for heading, html in sections)
     badge = ""
     if card.get("added"):
         badge = _badge(texts.ADDED_BADGE, ADDED.format(reference=card["added"]))
     elif card.get("provisional"):
         badge = _badge(texts.PROVISIONAL_BADGE, texts.PROVISIONAL)
-    return (f'<details class="tt-card tt-details"{" open" if opened else ""}><summary>{_name(detector, card)} '
-            f'<span class="tt-muted">{escape(card.get("paper") or "")}</span></summary>{badge}{body}</details>')
+    return _folded_card(_name(detector, card), card.get("paper") or "", badge, sections, opened)
+
+
+def _folded_card(name: str, note: str, badge: str, sections: Sequence[tuple[str, str]], opened: bool = False) -> str:
+    """name, badge and the sections' bodies: HTML."""
+    body = "".join(f"<h3>{escape(heading)}</h3>{html}" for heading, html in sections)
+    return (f'<details class="tt-card tt-details"{" open" if opened else ""}><summary>{name} '
+            f'<span class="tt-muted">{escape(note)}</span></summary>{badge}{body}</details>')
 
 
 def _badge(name: str, words: str) -> str:
@@ -223,26 +290,43 @@ def harder_figures(results: dict) -> dict[str, dict]:
 
 def family_name(name: str) -> str:
     """ "video:face_swap" -> "Picture: face swap" """
-    head, colon, rest = str(name).partition(":")
-    if not colon:
-        return FAMILIES.get(head, head.replace("_", " "))
-    return f"{HEADS.get(head, head)}: {FAMILIES.get(rest, rest.replace('_', ' '))}"
+    head, colon, rest = str(name).rpartition(":")
+    words = " + ".join(FAMILIES.get(part, part.replace("_", " ")) for part in rest.split(" + "))
+    return f"{HEADS.get(head, head)}: {words}" if colon else words
+
+
+def kind_name(family: str) -> str:
+    """The plain kind that a family belongs to, one of KINDS, BOTH_KINDS and OTHER_KIND."""
+    if " + " in family:
+        return BOTH_KINDS
+    return next((kind for kind, families in KINDS.items() if family in families), OTHER_KIND)
+
+
+def kinds(families: dict) -> dict[str, int]:
+    """Plain kind -> clips, in the order of KINDS."""
+    counts = dict.fromkeys((*KINDS, BOTH_KINDS, OTHER_KIND), 0)
+    for family, count in families.items():
+        if is_number(count):
+            counts[kind_name(str(family))] += count
+    return {kind: count for kind, count in counts.items() if count}
 
 
 def failures(results: dict, words: Words) -> list[str]:
     """What it cannot see by its making, and what the measured figures themselves show to be weak."""
     known = figures(results)
     told = {name: (_number(f.get("auc")), *interval(f)) for name, f in known.items() if is_number(f.get("auc"))}
-    chance = [f"{name} (AUC {auc}, {_number(low)} to {_number(high)})" for name, (auc, low, high) in told.items()
-              if low is not None and low <= 0.5]
+    ends = {f"{name} (AUC {auc}, {_number(low)} to {_number(high)})": (low, high)
+            for name, (auc, low, high) in told.items() if low is not None}
+    chance = [name for name, (low, high) in ends.items() if low <= 0.5 <= high]
+    wrong_way = [name for name, (_, high) in ends.items() if high < 0.5]
     shortcut = [name for name, f in known.items() if is_number(f.get("auc")) and is_number(f.get("shortcut_auc"))
                 and f["shortcut_auc"] >= f["auc"]]
     counts = {name: f["fake"] for name, f in known.items() if isinstance(f.get("fake"), int)}
     few = [f"{name} ({n})" for name, n in counts.items() if 0 < n < FEW_CLIPS and not name.startswith(_WHOLE)]
     never = [name for name, n in counts.items() if n == 0]
     lines = [words.blind] if words.blind else []
-    lines += [sentence.format(items="; ".join(items), least=FEW_CLIPS)
-              for sentence, items in ((CHANCE, chance), (SHORTCUT, shortcut), (FEW, few), (NEVER, never)) if items]
+    weak = ((WRONG_WAY, wrong_way), (CHANCE, chance), (SHORTCUT, shortcut), (FEW, few), (NEVER, never))
+    lines += [sentence.format(items="; ".join(items), least=FEW_CLIPS) for sentence, items in weak if items]
     genuine, fake = _part(results, "genuine_called"), _part(results, "fake_called")
     if is_number(genuine.get("MANIPULATED")) and is_number(genuine.get("SUSPICIOUS")):
         strong, some = (texts.VERDICTS[v][0].lower() for v in ("MANIPULATED", "SUSPICIOUS"))
@@ -265,8 +349,11 @@ def is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _overview(cards: dict[str, dict]) -> str:
+def _overview(cards: dict[str, dict], record: dict) -> str:
     rows = []
+    if record:
+        known = heads(record["results"])
+        rows.append((escape(TOGETHER), *(escape(_auc_words(known.get(head))) for head in HEADS), "–", "–"))
     for detector, card in cards.items():
         known, size = heads(_part(card, "results")), _part(card, "size")
         rows.append((_name(detector, card), *(escape(_auc_words(known.get(head))) for head in HEADS),
@@ -299,13 +386,30 @@ def _data(card: dict) -> str:
     parts = {name: part for name, part in _part(card, "data").items() if isinstance(part, dict)}
     if not parts:
         return _sentence(f"What it learnt from is {MISSING}.")
-    rows = [
-        (escape(name), *(_count(part.get(k)) for k in ("clips", "sources")), _cost_number(part.get("hours")),
-         escape(", ".join(f"{family_name(k)} {v}" for k, v in _part(part, "families").items())))
-        for name, part in sorted(parts.items(), key=lambda item: item[0] != "training")
-    ]
+    parts = dict(sorted(parts.items(), key=lambda item: item[0] != "training"))
+    rows = [(escape(name), *(_count(part.get(k)) for k in ("clips", "sources")), _cost_number(part.get("hours")))
+            for name, part in parts.items()]
     note = _part(card, "data").get("note")
-    return table(DATA_CAPTION, DATA_HEADERS, rows, row_headers=True) + _sentence(note if isinstance(note, str) else "")
+    return (table(DATA_CAPTION, DATA_HEADERS, rows, row_headers=True) + _kinds_html(parts)
+            + _sentence(note if isinstance(note, str) else ""))
+
+
+def _kinds_html(parts: dict[str, dict]) -> str:
+    """A few plain kinds, and folded below them every single one."""
+    families = {name: _part(part, "families") for name, part in parts.items()}
+    if not any(families.values()):
+        return ""
+    plain = _counts_table(KINDS_CAPTION, {name: kinds(told) for name, told in families.items()})
+    single = _counts_table(EVERY_CAPTION, {name: {family_name(k): v for k, v in told.items()}
+                                           for name, told in families.items()})
+    return f"{plain}<details class='tt-details'><summary>{escape(EVERY_KIND)}</summary>{single}</details>"
+
+
+def _counts_table(caption: str, counts: dict[str, dict[str, object]]) -> str:
+    """A column per part of the data. counts: part -> kind in words -> clips."""
+    found = dict.fromkeys(kind for told in counts.values() for kind in told)
+    rows = [(escape(kind), *(_count(told.get(kind), "–") for told in counts.values())) for kind in found]
+    return table(caption, (KIND, *(name.capitalize() for name in counts)), rows, row_headers=True)
 
 
 def _measured(card: dict, results: dict) -> str:
@@ -324,8 +428,8 @@ def material(results: dict) -> str:
     if not isinstance(clips, int):
         return f"On how many clips it was measured is {MISSING}."
     words = f"Measured on {clips} clips"
-    if made.get("split"):
-        words += f" of the split “{made['split']}” of {made.get('dataset') or 'a data set without a name'}"
+    if split := SPLITS.get(str(made.get("split"))):
+        words += f" {split}"
     every = made.get("every", results.get("every"))
     if isinstance(every, int) and every > 1:
         words += f", one in {every} of them"
@@ -388,11 +492,11 @@ def _verdicts(card: dict, results: dict) -> str:
 
 def bins(results: dict) -> list[dict]:
     """results["reliability"]: groups of clips with like scores, {"score": mean, "fake": share, "clips": count} each."""
-    listed = results.get("reliability")
+    told = results.get("reliability")
     return sorted(
-        (b for b in listed if isinstance(b, dict) and is_number(b.get("score")) and is_number(b.get("fake"))),
+        (b for b in told if isinstance(b, dict) and is_number(b.get("score")) and is_number(b.get("fake"))),
         key=lambda b: b["score"],
-    ) if isinstance(listed, (list, tuple)) else []
+    ) if isinstance(told, (list, tuple)) else []
 
 
 def reliability_html(results: dict) -> str:
@@ -454,11 +558,11 @@ def licences(detector: str, card: dict, words: Words) -> list[str]:
 def _made(card: dict) -> str:
     lines = list(_made_lines(card))
     commands = card.get("commands")
-    listed = ""
+    folded = ""
     if isinstance(commands, (list, tuple)) and commands:
         items = "".join(f"<li><code>{escape(c)}</code></li>" for c in commands)
-        listed = f"<details class='tt-details'><summary>Commands</summary><ol>{items}</ol></details>"
-    return (_sentence(" ".join(lines)) if lines else _sentence(f"How it was made is {MISSING}.")) + listed
+        folded = f"<details class='tt-details'><summary>Commands</summary><ol>{items}</ol></details>"
+    return (_sentence(" ".join(lines)) if lines else _sentence(f"How it was made is {MISSING}.")) + folded
 
 
 def _made_lines(card: dict) -> Iterator[str]:

@@ -34,6 +34,7 @@ LIMITS = (
     "Up to 100 MB and 10 minutes. Video: MP4, MOV, WebM, MKV, AVI. Sound: WAV, MP3, M4A, FLAC, OGG. Picture: JPEG, "
     "PNG, WebP."
 )
+WRONG_KIND = "This kind of file does not belong here. Video, sound and pictures each have a tab of their own."
 NO_PREVIEW = "Your browser cannot show this file here. Telltale may read it all the same: press Analyse."
 PRIVACY = (
     "The file stays on the machine that runs Telltale, unchanged. It is deleted, with all that was cut out of it, when "
@@ -109,6 +110,15 @@ ADDED = {
     True: "{names} did not come with Telltale, which has not measured them. Each counts as one, like the others.",
 }
 
+SUBJECT = "Answer to"
+SUBJECT_HASH = "SHA-256 {sha256}…"
+RECORD = (
+    "How often the answer of all detectors together is wrong: on clips of people that training had not seen, it called "
+    "{strong} % of the genuine ones strong signs and {some} % some signs, and found no signs in {missed} % of the "
+    "manipulated ones."
+)
+RECORD_OF_ALL = "The detectors that judged this clip were not measured together without the others."
+
 MODALITIES_HEADING = "Part by part"
 NUMBER_HEADING = "What the number means"
 NUMBER_MADE = "What it is made of: {made}."
@@ -152,10 +162,11 @@ MOUTH_STILL_ALT = "The mouth at {start} s, large."
 MOUTH_BUTTON = "Pause or play"
 TIMELINE_HEADING = "Timeline"
 TIMELINE_HINT = "Press a marked span, or a second on the axis, and the player jumps there."
-TIMELINE_NO_SEGMENTS = (
-    "No span is marked: the score never stays above the threshold long enough. Press a second on the axis to "
-    "look for yourself."
-)
+TIMELINE_NO_SEGMENTS = "No span is marked. Press a second on the axis to look for yourself."
+TIMELINE_PROPOSES = {
+    False: "{names} finds its spans in another way than by its score, so its line has no level that opens one.",
+    True: "{names} find their spans in another way than by their scores, so their lines have no level that opens one.",
+}
 TIMELINE_CURSOR = "Player at"
 ZOOM_LABEL = "Zoom of the timeline. Keys: plus, minus, 0 for the whole clip, S for the span, < and > to move"
 ZOOM_BUTTONS = {
@@ -211,6 +222,7 @@ FILE_HASH_NOTE = "The hash is of the bytes that you gave, before anything touche
 COPY = "Copy"
 COPY_LABEL = "Copy the SHA-256"
 COPIED = "Copied"
+DOWNLOAD_REPORT = "Download the report (HTML)"
 DOWNLOAD_JSON = "Download the result (JSON)"
 
 # API

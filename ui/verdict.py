@@ -15,6 +15,7 @@ from explain.answer import (
 )
 from ui import agreement, texts
 from ui.markup import escape, percent
+from ui.record import read_record, record_words
 from ui.result import not_judged_reason
 
 
@@ -30,9 +31,11 @@ def verdict_html(result: dict, cards: dict[str, dict]) -> str:
         f'<section class="tt-card tt-verdict tt-{verdict.lower()}" aria-labelledby="tt-verdict-heading">',
         _badge(result, cards),
         _added(result, cards),
+        _subject(result),
         f'<h2 id="tt-verdict-heading">{escape(heading)}</h2>',
         f'<p class="tt-meaning">{escape(meaning)}</p>' if meaning else "",
         _probability(result, cards),
+        _record(result),
         _own_scales(result, cards),
         _modalities(result),
         _reasons(result),
@@ -41,6 +44,14 @@ def verdict_html(result: dict, cards: dict[str, dict]) -> str:
         "</section>",
     ]
     return "".join(parts)
+
+
+def _subject(result: dict) -> str:
+    """Which file this is the answer to: another one may have been chosen since."""
+    name, sha256 = result.get("clip") or "?", result.get("sha256")
+    known = (f' <span class="tt-muted" title="{escape(sha256)}">{escape(texts.SUBJECT_HASH.format(sha256=sha256[:12]))}'
+             "</span>" if sha256 else "")
+    return f'<p class="tt-subject">{escape(texts.SUBJECT)} <strong>{escape(name)}</strong>{known}</p>'
 
 
 def probability_words(score: float) -> str:
@@ -86,6 +97,15 @@ def _held(result: dict) -> str:
     """What the probe says of an answer that stays as it is."""
     probe = result.get("probe")
     return f'<p class="tt-held">{escape(probe["summary"])}</p>' if probe else ""
+
+
+def _record(result: dict) -> str:
+    """How often answers like this one are right: of several detectors whose scores were put together by a fit."""
+    if result.get("score") is None or not (result.get("consensus") or {}).get("fitted"):
+        return ""
+    judged = [d for d, answer in result["detectors"].items() if answer.get("score") is not None]
+    words = record_words(read_record(), judged)
+    return f'<p class="tt-record">{escape(words)}</p>' if words else ""
 
 
 def _lowered(result: dict) -> str:

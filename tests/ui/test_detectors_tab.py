@@ -10,7 +10,17 @@ from detectors import MODULES, available
 from tests.strict_html import Page
 from tests.ui.test_html import PAYLOADS
 from ui import detectors as tab
-from ui.detectors import bins, card_html, detectors_html, failures, family_name, reliability_html, words_of
+from ui.detectors import (
+    bins,
+    card_html,
+    detectors_html,
+    failures,
+    family_name,
+    kind_name,
+    reliability_html,
+    words_of,
+)
+from ui.record import read_record, record_words
 
 FIGURES = {"auc": 0.913, "auc_95": [0.871, 0.954], "shortcut_auc": 0.744, "fake": 31, "genuine": 47}
 WEAK = {"auc": 0.553, "auc_95": [0.419, 0.674], "shortcut_auc": 0.6, "fake": 6, "genuine": 169}
@@ -47,8 +57,8 @@ def words(html: str) -> str:
 def test_a_card_of_today_is_told_in_full(card):
     told = words(card_html("joint_av", card))
     assert "It sees 32 aligned faces of 96 pixels, 32 pictures of the lips of 48 pixels and the sound of 1.28 s" in told
-    assert "genuine 286, synthetic speech 9" in told
-    assert "Measured on 88 clips of the split “val” of manifest, one in 4 of them, through the same path" in told
+    assert "Genuine 286 Voice made or changed 9" in told and "synthetic speech 9" in told
+    assert "Measured on 88 clips that were kept out of training, one in 4 of them, through the same path" in told
     assert "Whole clip 0.91 0.87 to 0.95 0.74 31 47" in told and "Picture: face swap 0.55 0.42 to 0.67 0.60 6" in told
     assert "Picture, within a source 0.66" in told and "Sound: heavy compression 0.91" in told
     assert "Whole clip: silence only 0.51" in told
@@ -107,6 +117,47 @@ def test_known_failures_come_from_the_figures_themselves(card):
     assert not any("fewer than 20" in line for line in lines), "kinds of the whole clip repeat those of its parts"
     strong = {**card["results"], "families": {}}
     assert not any("chance" in line or "File facts" in line for line in failures(strong, words_of("joint_av", card)))
+
+
+def test_worse_than_chance_is_not_called_chance(card):
+    card["results"]["families"] = {"whole:dubbed_speech": {**WEAK, "auc": 0.29, "auc_95": [0.2, 0.41]}}
+    lines = failures(card["results"], words_of("joint_av", card))
+    assert ("Scores the wrong way round, manipulated clips below genuine ones: Whole clip: dubbed speech (AUC 0.29, "
+            "0.20 to 0.41).") in lines
+    assert not any("chance" in line for line in lines)
+
+
+def test_clips_are_counted_by_a_few_plain_kinds_and_every_single_one_is_folded(card):
+    card["data"] = {"training": {"families": {"real": 5, "real_speech": 2, "lip_sync": 3, "rerender_mouth": 4, "x": 1,
+                                              "self_blend + voice_conversion": 6, "fake_speech": 7, "splice": "?"}},
+                    "development": {"families": {"real": 8}}}
+    html = card_html("joint_av", card)
+    told = words(html)
+    assert "Genuine 7 8 Mouth redrawn 7 – Voice made or changed 7 – Picture and sound both 6 – Other 1 –" in told
+    assert "face blended onto itself + voice conversion 6 –" in told
+    plain, single = html.split(f"<summary>{tab.EVERY_KIND}</summary>")
+    assert "blended" not in plain and "blended" in single.split("</details>")[0], "folded away"
+
+
+def test_every_kind_of_the_shipped_cards_has_a_plain_kind_and_a_name_of_its_own():
+    families = {f for card in available().values() for part in card["data"].values() if isinstance(part, dict)
+                for f in part.get("families", {})}
+    assert families and not [f for f in families if kind_name(f) == tab.OTHER_KIND]
+    assert len({family_name(f) for f in families}) == len(families), "two would stand under one name"
+
+
+def test_all_together_have_a_row_and_a_card_with_the_record_of_the_shipped_file(card):
+    record = read_record()
+    assert record, "assets/checkpoints/consensus.json does not fit the weights beside it"
+    cards, called = available(), record["results"]["genuine_called"]
+    told = words(detectors_html(cards))
+    assert told.split("GFLOP a window ")[1].startswith(f"{tab.TOGETHER} {record['results']['auc']:.2f} (")
+    assert record_words(record, record["of"]) in told
+    together = told.split(tab.TOGETHER_IS)[1].split(tab.SEES)[0]
+    assert f"genuine clips {called['MANIPULATED'] * 100:.1f} % {called['SUSPICIOUS'] * 100:.1f} %" in together
+    assert "had a marked span" not in together, "all together mark none"
+    assert tab.TOGETHER_IS not in words(detectors_html({name: cards[name] for name in list(cards)[:2]}))
+    assert tab.TOGETHER_IS not in words(detectors_html({"joint_av": card}))
 
 
 def test_the_diagram_is_drawn_from_bins_alone_and_has_its_table(card):
