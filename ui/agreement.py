@@ -4,13 +4,15 @@ result objects. No HTML here."""
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 
-from detectors.segments import STEP_S, score_curve
-from explain.answer import MODALITIES, detector_name, judged_windows, listed, several_faces
+from detectors.contract import Segment, Thresholds
+from detectors.segments import STEP_S, find_segments, score_curve
+from explain.answer import MODALITIES, detector_name, judged_windows, lanes, listed, marked, several_faces
 from ui import texts
 
 HEADS = ("score", *MODALITIES)
@@ -57,11 +59,12 @@ class Stance:
     marks: tuple[str, ...]
     clear: tuple[str, ...]  # the score stays below the level at which a span closes
     doubt: tuple[tuple[str, float], ...]  # not marked, but the score there reaches this
+    apart: tuple[tuple[str, float], ...]  # the same, by a detector whose spans do not follow from its score
     silent: tuple[str, ...]  # judges this part of the clip, but not here
 
     @property
     def judges(self) -> int:
-        return len(self.marks) + len(self.clear) + len(self.doubt)
+        return len(self.marks) + len(self.clear) + len(self.doubt) + len(self.apart)
 
 
 # ---- who judges what, and its curve -----------------------------------------------------------------------------
@@ -82,9 +85,36 @@ def tracks(result: dict, modality: str) -> list[int | None]:
 def curve(result: dict, detector: str, modality: str, track: int | None) -> np.ndarray:
     """Score in steps of 0.2 s over the clip [m], NaN where the detector does not judge: the curve that its spans
     follow from."""
+    return _steps(result, detector, modality, track)[1]
+
+
+def _steps(result: dict, detector: str, modality: str, track: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Centres of the steps in seconds, and the curve."""
     windows = judged_windows(result["detectors"][detector], modality, track)
     start_s, end_s, score = np.array(windows, float).reshape(-1, 3).T
-    return score_curve(start_s, end_s, score, float(result.get("duration_s") or 0.0))[1]
+    return score_curve(start_s, end_s, score, float(result.get("duration_s") or 0.0))
+
+
+def opening_level(result: dict, detector: str) -> float | None:
+    """The score at which a detector's curves open a span. None where its spans are not those that its curves would
+    open: it proposes spans of its own, and no level explains them."""
+    answer = result["detectors"][detector]
+    if not answer.get("thresholds"):
+        return None
+    thresholds, duration_s = Thresholds(**answer["thresholds"]), float(result.get("duration_s") or 0.0)
+    for modality, track in lanes(result, answer):
+        opened = find_segments(*_steps(result, detector, modality, track), thresholds, modality=modality,
+                               track_id=track, duration_s=duration_s)
+        if not _same_spans(opened, marked(answer, modality, track)):
+            return None
+    return thresholds.segment_on
+
+
+def _same_spans(opened: Sequence[Segment], told: Sequence[dict]) -> bool:
+    """Up to a step of the curve, as an answer's numbers are rounded."""
+    edges = [(segment.start_s, segment.end_s) for segment in opened]
+    others = sorted((segment["start_s"], segment["end_s"]) for segment in told)
+    return len(edges) == len(others) and bool(np.allclose(edges, others, rtol=0, atol=1.5 * STEP_S))
 
 
 # ---- the matrix -------------------------------------------------------------------------------------------------
@@ -124,13 +154,14 @@ def correlation_words(r: float) -> str:
 def stances(result: dict) -> list[Stance]:
     """Every marked span, cut where the set of those that mark it changes, in order of modality, face and time."""
     found = []
+    apart = {d for d in result.get("detectors", {}) if opening_level(result, d) is None}
     for modality in MODALITIES:
         asked = judges(result, modality)
         for track in tracks(result, modality):
             curves = {d: curve(result, d, modality, track) for d in asked}
             spans = {d: marked_spans(answer, modality, track) for d, answer in result.get("detectors", {}).items()}
             for start_s, end_s, marks in cut_spans(spans):
-                found.append(_stance(result, modality, track, start_s, end_s, marks, curves))
+                found.append(_stance(result, modality, track, start_s, end_s, marks, curves, apart))
     return found
 
 
@@ -176,8 +207,8 @@ def _joined(parts: list) -> list:
 
 
 def _stance(result: dict, modality: str, track: int | None, start_s: float, end_s: float, marks: tuple[str, ...],
-            curves: dict[str, np.ndarray]) -> Stance:
-    stance = Stance(modality, track, start_s, end_s, marks, (), (), ())
+            curves: dict[str, np.ndarray], apart: Collection[str]) -> Stance:
+    stance = Stance(modality, track, start_s, end_s, marks, (), (), (), ())
     for detector, values in curves.items():
         if detector in marks:
             continue
@@ -187,6 +218,8 @@ def _stance(result: dict, modality: str, track: int | None, start_s: float, end_
         closes = (result["detectors"][detector].get("thresholds") or {}).get("segment_off", 0.5)
         if len(judged) * 2 < max(len(there), 1):
             stance = replace(stance, silent=(*stance.silent, detector))
+        elif judged.max() >= closes and detector in apart:
+            stance = replace(stance, apart=(*stance.apart, (detector, float(judged.max()))))
         elif judged.max() >= closes:
             stance = replace(stance, doubt=(*stance.doubt, (detector, float(judged.max()))))
         else:
@@ -259,6 +292,8 @@ def span_sentence(stance: Stance, result: dict, cards: dict[str, dict]) -> str:
         parts.append(f"{listed(names)} {one if len(names) == 1 else more}")
     parts += [f"{detector_name(d, cards)} does not mark it, though its score there reaches {score:.2f}"
               for d, score in stance.doubt]
+    parts += [f"{detector_name(d, cards)}, which finds its spans in another way than by its score, marks none there "
+              f"(its score reaches {score:.2f})" for d, score in stance.apart]
     if stance.silent:
         parts.append(f"{listed([detector_name(d, cards) for d in stance.silent])} could not judge it there")
     return "; ".join(parts) + "."
@@ -295,7 +330,10 @@ BY_SYNC = "the lip-sync decides, of {names}"
 
 def weights(result: dict, head: str) -> dict[str, float]:
     """Share of each detector in the consensus of a head ("score", "video", ...). Only who has a score counts; equal
-    shares unless the result carries weights of this head."""
+    shares unless the result carries weights of this head. Where the lip-sync decides the score, those who judge it are
+    the ones that count."""
+    if head == "score" and (result.get("consensus") or {}).get("by_sync"):
+        head = "sync"
     scored = [d for d, answer in (result.get("detectors") or {}).items() if answer.get(head) is not None]
     carried = ((result.get("consensus") or {}).get("weights") or {}).get(head) or {}
     total = sum(carried.get(d, 0.0) for d in scored)
@@ -305,12 +343,12 @@ def weights(result: dict, head: str) -> dict[str, float]:
 def weights_words(result: dict, head: str, cards: dict[str, dict]) -> str:
     """Whose scores the consensus of a head is made of, and how much each counts; "" where nobody has one."""
     shares = weights(result, head)
+    if head == "score" and result["consensus"].get("by_sync"):
+        return BY_SYNC.format(names=listed([detector_name(d, cards) for d in shares]))
     if len(shares) < 2:
         return "".join(f"{detector_name(d, cards)} alone" for d in shares)
     told = [f"{share * 100:.0f} %" for share in shares.values()]
     each = listed([f"{detector_name(d, cards)} {percent}" for d, percent in zip(shares, told)])
-    if head == "score" and result["consensus"].get("by_sync"):
-        return BY_SYNC.format(names=listed([detector_name(d, cards) for d in weights(result, "sync")]))
     if head == "score" and result["consensus"].get("fitted"):
         return FITTED.format(shares=each)
     if len({*told}) > 1:

@@ -37,6 +37,7 @@ MEMORY_RULE = {
         "left free does not show in it, and what ran beside it does: it orders sizes and is no budget."
     ),
 }
+NOT_USED = "not used here"
 MARKS = "marks {spans}"
 MORE = "and {count} more"
 MOST_SPANS = 3  # in one cell of the table
@@ -108,26 +109,26 @@ def words_html(result: dict, cards: dict[str, dict]) -> str:
 
 
 def scores_html(result: dict, cards: dict[str, dict]) -> str:
-    """A column per detector, and one for all of them together."""
+    """All of them together, who come first so that a narrow page shows them, then a column per detector."""
     answers = result["detectors"]
     together = {"score": result.get("score"), **(result.get("consensus") or {})}
-    rows = [(ROWS["verdict"], *(_verdict_cell(a.get("verdict")) for a in answers.values()),
-             escape(verdict_words(result)[0]))]
+    rows = [(ROWS["verdict"], escape(verdict_words(result)[0]),
+             *(_verdict_cell(a.get("verdict")) for a in answers.values()))]
     for head in HEADS:
         made = agreement.weights_words(result, head, cards) if len(answers) > 1 else ""
-        rows.append((escape(HEAD_NAMES[head]), *(_score_cell(a, head) for a in answers.values()),
-                     _with(_number_cell(together.get(head)), made)))
+        rows.append((escape(HEAD_NAMES[head]), _with(_number_cell(together.get(head)), made),
+                     *(_score_cell(a, head) for a in answers.values())))
     if any(a.get("offset_s") is not None for a in answers.values()):
-        rows.append((ROWS["offset"], *(_offset_cell(a.get("offset_s")) for a in answers.values()), ""))
+        rows.append((ROWS["offset"], "", *(_offset_cell(a.get("offset_s")) for a in answers.values())))
     if len(answers) > 1:
         shares = agreement.weights(result, "score")
-        rows.append((ROWS["weight"], *(_share_cell(shares.get(d)) for d in answers), ""))
-    rows.append((ROWS["time"], *(_seconds_cell((result.get("timings_s") or {}).get(d)) for d in answers),
-                 _total_cell(result.get("timings_s") or {})))
+        rows.append((ROWS["weight"], "", *(_share_cell(a, shares.get(d)) for d, a in answers.items())))
+    timings_s = result.get("timings_s") or {}
+    rows.append((ROWS["time"], _total_cell(timings_s), *(_seconds_cell(timings_s.get(d)) for d in answers)))
     memory = result.get("memory") or {}
     if memory:
-        rows.append((ROWS["memory"], *(_memory_cell(memory.get(d)) for d in answers), ""))
-    headers = (PART, *(detector_name(d, cards) for d in answers), CONSENSUS)
+        rows.append((ROWS["memory"], "", *(_memory_cell(memory.get(d)) for d in answers)))
+    headers = (PART, CONSENSUS, *(detector_name(d, cards) for d in answers))
     html = table(TABLE_CAPTION, headers, rows, row_headers=True)
     for of in dict.fromkeys(m["of"] for m in memory.values()):
         html += f'<p class="tt-hint">{escape(MEMORY_RULE[of])}</p>'
@@ -170,8 +171,10 @@ def _offset_cell(offset_s: float | None) -> str:
     return f"{offset_s:+.2f} s" if quality.is_found(offset_s) else escape(quality.OFFSET_EDGE)
 
 
-def _share_cell(share: float | None) -> str:
-    return f'<span class="tt-muted">{escape(texts.NOT_JUDGED)}</span>' if share is None else f"{share * 100:.0f} %"
+def _share_cell(answer: dict, share: float | None) -> str:
+    if share is not None:
+        return f"{share * 100:.0f} %"
+    return f'<span class="tt-muted">{escape(texts.NOT_JUDGED if answer.get("score") is None else NOT_USED)}</span>'
 
 
 def _seconds_cell(seconds: float | None) -> str:
@@ -227,6 +230,7 @@ def timelines_html(result: dict, cards: dict[str, dict]) -> str:
     if not duration:
         return ""
     several, stances = several_faces(result), agreement.stances(result)
+    opens = {detector: agreement.opening_level(result, detector) for detector in result["detectors"]}
     groups = ""
     for modality in MODALITIES:
         asked = agreement.judges(result, modality)
@@ -235,20 +239,23 @@ def timelines_html(result: dict, cards: dict[str, dict]) -> str:
             groups += f'<h4 class="tt-group">{escape(part)}</h4>'
             for detector in asked:
                 name = detector_name(detector, cards)
-                groups += _lane(name, result["detectors"][detector], modality, track, duration, part, seeks=True)
+                groups += _lane(name, result["detectors"][detector], modality, track, duration, opens[detector], part,
+                                seeks=True)
             marked = [s for s in stances if (s.modality, s.track) == (modality, track)]
             if marked and len(asked) > 1:
                 groups += _count_lane(marked, duration)
     counted = [("tt-key-count", LEGEND_COUNT)] if "tt-counts" in groups else []
-    return timeline.card_html(LINES_HEADING, LINES_HINT, groups, duration, counted, spans=bool(stances))
+    return timeline.card_html(LINES_HEADING, LINES_HINT, groups, duration, counted, spans=bool(stances),
+                              note=timeline.proposers_html(opens, cards))
 
 
-def _lane(name: str, answer: dict, modality: str, track: int | None, duration: float, part: str, seeks: bool) -> str:
+def _lane(name: str, answer: dict, modality: str, track: int | None, duration: float, opens: float | None, part: str,
+          seeks: bool) -> str:
     def label(segment: dict) -> str:
         start, end, score = (segment[k] for k in ("start_s", "end_s", "score"))
         return SPAN_LABEL.format(name=name, part=part, start=f"{start:.1f}", end=f"{end:.1f}", score=f"{score:.2f}")
 
-    return timeline.lane_html(name, answer, modality, track, duration, label, seeks, low=True)
+    return timeline.lane_html(name, answer, modality, track, duration, opens, label, seeks, low=True)
 
 
 def _count_lane(stances: list[Stance], duration: float) -> str:
@@ -328,7 +335,7 @@ def _clips_lines(first: dict, second: dict, detector: str) -> str:
                 face = track is not None and several_faces(clip)
                 name = texts.TIMELINE_LANE_FACE.format(part=order, number=track + 1) if face else order
                 groups += _lane(name, clip["detectors"][detector], modality, track, duration,
-                                texts.MODALITIES[modality], seeks=False)
+                                agreement.opening_level(clip, detector), texts.MODALITIES[modality], seeks=False)
     return timeline.card_html(CLIPS_LINES, CLIPS_LINES_HINT, groups, duration, seeks=False)
 
 

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from explain.answer import MODALITIES, detector_name, judged_windows, lanes, several_faces, unbroken
-from ui import texts
+from ui import agreement, texts
 from ui.result import part_name
 
 PANEL_PX, AROUND_PX = 150, 110
@@ -78,8 +78,8 @@ def scores_figure(result: dict, cards: dict[str, dict]) -> go.Figure:
             col=1,
         )
         named.add(curve.detector)
-    if len(detectors) == 1:
-        _add_levels(figure, result["detectors"][detectors[0]].get("thresholds") or {})
+    if len(detectors) == 1 and agreement.opening_level(result, detectors[0]) is not None:
+        _add_levels(figure, result["detectors"][detectors[0]]["thresholds"])
     axis = {"gridcolor": "rgba(128,128,128,.25)", "zeroline": False, "fixedrange": True}
     figure.update_xaxes(**axis, range=[0, result.get("duration_s") or 1])
     figure.update_yaxes(**axis, range=[0, 1.05], tickvals=[0, 0.5, 1])

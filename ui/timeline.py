@@ -8,8 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from explain.answer import MODALITIES, detector_name, gaps, judged_windows, lanes, marked, several_faces, unbroken
-from ui import texts
+from explain.answer import (
+    MODALITIES,
+    detector_name,
+    gaps,
+    judged_windows,
+    lanes,
+    listed,
+    marked,
+    several_faces,
+    unbroken,
+)
+from ui import agreement, texts
 from ui.markup import clock, escape
 from ui.result import part_name
 
@@ -150,20 +160,29 @@ def timeline_html(result: dict, cards: dict[str, dict], planted: dict | None = N
         return ""
     any_segment = any(d.get("segments") for d in result["detectors"].values())
     hint = texts.TIMELINE_HINT if any_segment else texts.TIMELINE_NO_SEGMENTS
-    names = len(result["detectors"]) > 1
+    opens = {detector: agreement.opening_level(result, detector) for detector in result["detectors"]}
     several = several_faces(result)
     groups = ""
     for detector, answer in result["detectors"].items():
-        if names:
+        if len(opens) > 1:
             groups += f'<h4 class="tt-group">{escape(detector_name(detector, cards))}</h4>'
         for modality, track in lanes(result, answer):
             groups += lane_html(
-                part_name(modality, track, several), answer, modality, track, duration,
+                part_name(modality, track, several), answer, modality, track, duration, opens[detector],
                 label=lambda s: _segment_words(s, several), planted=(planted or {}).get(modality, ()),
             )  # fmt: skip
     more = [("tt-key-planted", texts.LEGEND_PLANTED)] if any((planted or {}).values()) else []
     return card_html(texts.TIMELINE_HEADING, hint, groups, duration, more, spans=any_segment,
-                     note=_planted_html(planted))
+                     note=proposers_html(opens, cards) + _planted_html(planted))
+
+
+def proposers_html(opens: dict[str, float | None], cards: dict[str, dict]) -> str:
+    """Who finds its spans otherwise than by the level that the others' lines have to cross. opens: by detector, what
+    agreement.opening_level says."""
+    names = [detector_name(detector, cards) for detector, level in opens.items() if level is None]
+    if not names:
+        return ""
+    return f'<p class="tt-hint">{escape(texts.TIMELINE_PROPOSES[len(names) > 1].format(names=listed(names)))}</p>'
 
 
 def _segment_words(segment: dict, several: bool) -> str:
@@ -185,7 +204,7 @@ def card_html(heading: str, hint: str, groups: str, duration: float, more: Seque
     kinds = [
         ("tt-key-marked", texts.LEGEND_MARKED),
         ("tt-key-score", texts.LEGEND_SCORE),
-        ("tt-key-threshold", texts.LEGEND_THRESHOLD),
+        *([("tt-key-threshold", texts.LEGEND_THRESHOLD)] if "<line " in groups else []),
         ("tt-key-gap tt-hatched", texts.LEGEND_HATCHED),
         *more,
     ]
@@ -199,10 +218,11 @@ def card_html(heading: str, hint: str, groups: str, duration: float, more: Seque
     )
 
 
-def lane_html(name: str, answer: dict, modality: str, track: int | None, duration: float, label: Callable[[dict], str],
-              seeks: bool = True, low: bool = False, planted: Sequence[tuple[float, float]] = ()) -> str:
+def lane_html(name: str, answer: dict, modality: str, track: int | None, duration: float, opens: float | None,
+              label: Callable[[dict], str], seeks: bool = True, low: bool = False,
+              planted: Sequence[tuple[float, float]] = ()) -> str:
     """One detector's score of one part over the clip's seconds, with its marked spans: buttons where `seeks`.
-    label(segment): a span in words."""
+    opens: agreement.opening_level. label(segment): a span in words."""
     windows = judged_windows(answer, modality, track)
     hatched = "".join(
         f'<span class="tt-gap tt-hatched" style="{place(a, b, duration)}" '
@@ -214,7 +234,6 @@ def lane_html(name: str, answer: dict, modality: str, track: int | None, duratio
     truth = "".join(f'<span class="tt-planted" style="{place(a, b, duration)}"></span>' for a, b in planted)
     cursor = '<span class="tt-cursor" aria-hidden="true"></span>' if seeks else ""
     length = f' data-duration="{duration:g}"' if seeks else ""
-    opens = (answer.get("thresholds") or {}).get("segment_on")
     return (
         f'<div class="tt-row"><span class="tt-lane-name">{escape(name)}</span>'
         f'<div class="tt-lane{" tt-lane-low" if low else ""} tt-lane-{modality}"{length}>{empty}'

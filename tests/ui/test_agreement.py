@@ -16,6 +16,7 @@ from ui.agreement import (
     clip_differences,
     correlation_words,
     cut_spans,
+    opening_level,
     pairs,
     sentences,
     stances,
@@ -98,6 +99,25 @@ def test_doubt_and_silence_are_not_called_clear():
             "its score there reaches 0.62; Cy could not judge it there.") in sentences(found, NAMES)
 
 
+def test_a_detector_whose_spans_are_not_its_curve_s_is_not_held_to_its_level():
+    """Its line is above the level all along, and it marks nothing: its spans come from elsewhere."""
+    found = result(a=MARKED, b=answer([0.97] * 10), c=answer(LOW))
+    assert [opening_level(found, d) for d in "abc"] == [0.7, None, 0.7]
+    assert ("Only Ada marks 5.2 to 7.0 s in the picture; Cy sees nothing wrong there; Ben, which finds its spans in "
+            "another way than by its score, marks none there (its score reaches 0.97).") in sentences(found, NAMES)
+    (stance,) = stances(found)
+    assert stance.apart == (("b", 0.97),) and stance.judges == 3
+    proposed = answer(LOW, segments=[("video", 1.0, 2.0)])
+    assert opening_level(result(a=proposed), "a") is None, "a span where the line is low"
+
+
+@pytest.mark.parametrize("clip", ["mouth_redrawn.mp4"])
+def test_spans_of_the_shipped_curves_are_told_from_proposals(examples_dir, clip):
+    """On a real answer, rounded as it is: Joint AV opens its spans by its curves."""
+    found = analyse(examples_dir / clip, ["joint_av"], "cpu")
+    assert opening_level(found, "joint_av") == found["detectors"]["joint_av"]["thresholds"]["segment_on"]
+
+
 def test_scores_of_the_whole_clip_far_apart_are_named():
     said = sentences(result(a=answer([0.1] * 9 + [0.5]), b=answer(LOW)), NAMES)
     assert "Over the whole clip their scores of the picture lie far apart: Ada 0.50 and Ben 0.10." in said
@@ -170,6 +190,7 @@ def test_weights_in_words():
     assert weights_words(found, "video", NAMES).startswith("mean of the two"), "a fit is of the whole clip alone"
     found["consensus"]["by_sync"], found["detectors"]["b"]["sync"] = True, HIGH
     assert weights_words(found, "score", NAMES) == "the lip-sync decides, of Ben"
+    assert weights(found, "score") == {"b": 1.0}, "the fit's weights are not what counted"
 
 
 @pytest.mark.parametrize("fit", [None, Fit({"ss_avd": 1.5, "mmms_ba": 0.5}, -0.2, 0.8, 0.6)])

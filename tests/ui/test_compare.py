@@ -71,22 +71,31 @@ def cells(html: str) -> list[list[str]]:
 
 def test_side_by_side_table(several, cards):
     rows = {row[0]: row[1:] for row in cells(scores_html(several, cards))}
-    assert rows["Part"] == ["SS-AVD", "Joint AV", "Together"]
+    assert rows["Part"] == ["Together", "SS-AVD", "Joint AV"], "a narrow page shows the first"
     signs, none = (texts.VERDICTS[v][0] for v in ("SUSPICIOUS", "NO_SIGNS"))
-    assert rows["Verdict"] == [signs, none, signs]
-    assert rows["Picture"] == ["0.60 rather high marks 2.0 to 4.4 s", "0.20 low",
-                               "0.40 below even mean of both, 50 % each"]
-    assert rows["Sound"] == ["0.10 low", "not judged", "0.10 low SS-AVD alone"]
+    assert rows["Verdict"] == [signs, signs, none]
+    assert rows["Picture"] == ["0.40 below even mean of both, 50 % each", "0.60 rather high marks 2.0 to 4.4 s",
+                               "0.20 low"]
+    assert rows["Sound"] == ["0.10 low SS-AVD alone", "0.10 low", "not judged"]
     assert rows["Lip-sync"] == ["not judged"] * 3
-    assert rows["Sound after picture"] == ["", "-0.12 s", ""]
-    assert rows["Weight in the score"] == ["50 %", "50 %", ""]
-    assert rows["Time"] == ["0.4 s", "1.3 s", "3.9 s in all; 2.0 s of it for reading the clip, once for all"]
+    assert rows["Sound after picture"] == ["", "", "-0.12 s"]
+    assert rows["Weight in the score"] == ["", "50 %", "50 %"]
+    assert rows["Time"] == ["3.9 s in all; 2.0 s of it for reading the clip, once for all", "0.4 s", "1.3 s"]
+
+
+def test_where_the_lip_sync_decides_its_judges_are_the_ones_that_weigh(several, cards):
+    several["consensus"].update(fitted=True, by_sync=True, weights={"score": {"ss_avd": 0.8, "joint_av": 0.2}})
+    several["detectors"]["joint_av"]["sync"] = 0.9
+    several["detectors"]["mute"] = {"score": None, "windows": []}
+    rows = {row[0]: row[1:] for row in cells(scores_html(several, cards))}
+    assert rows["Weight in the score"] == ["", compare.NOT_USED, "100 %", texts.NOT_JUDGED]
+    assert rows["Whole clip"][0].endswith("the lip-sync decides, of Joint AV")
 
 
 def test_no_match_of_sound_and_picture_is_no_number(several, cards):
     several["detectors"]["joint_av"]["offset_s"] = -0.6
     rows = {row[0]: row[1:] for row in cells(scores_html(several, cards))}
-    assert rows["Sound after picture"] == ["", "no match within 0.6 s either way", ""]
+    assert rows["Sound after picture"] == ["", "", "no match within 0.6 s either way"]
 
 
 def test_a_probe_s_hand_in_the_verdicts_is_named(several, cards):
