@@ -23,11 +23,15 @@ from ui.runs import Runs
 HEADING = "Why?"
 HINT = (
     "Ask a detector what its answer rests on: which part of the clip, where and when. Every map is then tested: is "
-    "what it marks really what counts? One that fails is shown in grey. It takes from seconds to minutes."
+    "what it marks really what counts? One that fails, or was not tested, is shown in grey. It takes from seconds to "
+    "minutes."
 )
 DETECTOR_LABEL = "Ask"
 SPAN_LABEL = "About"
-PEAK = "Its most suspicious moment, around {time} s"
+PEAKS = {  # by the score that peaks; None: of the whole
+    None: "Its most suspicious moment, around {time} s",
+    "sync": "Lip-sync at its most suspicious moment, around {time} s",
+}
 MOMENT = "A moment that I choose"
 SECOND_LABEL = "Moment, in seconds"
 FROM_PLAYER = "Take the player's"
@@ -35,7 +39,7 @@ MORE = "A second detector, another score, another replacement"
 BESIDE_LABEL = "Side by side with"
 NOBODY = "no other"
 HEAD_LABEL = "Which of its scores"
-HEAD_AUTO = "The one that the span is marked for, else the whole"
+HEAD_AUTO = "The one that the choice above is about, else the whole"
 REPLACEMENT_LABEL = "What stands in for a part that is taken away"
 REPLACEMENT_INFO = (
     "To see whether a part counts, it is replaced. Never by black or silence: a hole would itself look manipulated. "
@@ -177,26 +181,32 @@ PLAYER_TIME_JS = """() => {
 
 
 def subject_of(result: dict, path: str, device: str) -> dict | None:
-    """What can be explained of an answer: path, device and hash of the clip, and per detector the scores that it
-    tells (`heads`), the spans that it marks and its most suspicious moment. None where nothing was judged."""
+    """What can be explained of an answer: path, device and hash of the clip, the part whose score decided
+    (`decided_by`; None: the whole), and per detector that score, all that it tells (`heads`), the spans that it marks
+    and its most suspicious moment. None where nothing was judged."""
+    decided_by = "sync" if (result.get("consensus") or {}).get("by_sync") else None
     detectors = {}
     for name, answer in result.get("detectors", {}).items():
         heads = [h for h in HEADS if any(s is not None for w in answer.get("windows", []) for s in w.get(h) or [])]
         if heads:
-            detectors[name] = {"heads": heads, "segments": answer.get("segments", []), "peak": _peak(answer, heads),
-                               "score": answer.get("score") or 0.0}
+            detectors[name] = {"heads": heads, "segments": answer.get("segments", []),
+                               "peak": _peak(answer, heads, decided_by),
+                               "score": answer.get(decided_by or "score") or 0.0}
     if result.get("error") or not detectors or (result.get("media") or {}).get("still"):
         return None
     return {"path": path, "device": device, "sha256": result["sha256"], "duration_s": result["duration_s"],
-            "several": len((result.get("media") or {}).get("faces") or []) > 1, "detectors": detectors}
+            "several": len((result.get("media") or {}).get("faces") or []) > 1, "decided_by": decided_by,
+            "detectors": detectors}
 
 
-def _peak(answer: dict, heads: list[str]) -> dict:
-    head = "whole" if "whole" in heads else heads[0]
+def _peak(answer: dict, heads: list[str], decided_by: str | None) -> dict:
+    """Of the score that decided, where the detector tells it (`head`), else of the whole or what stands for it."""
+    asked = decided_by if decided_by in heads else None
+    head = asked or ("whole" if "whole" in heads else heads[0])
     scores = [(score, (start + end) / 2, w.get("track")) for w in answer["windows"]
               for start, end, score in zip(w["start_s"], w["end_s"], w.get(head) or []) if score is not None]
     _, at_s, track = max(scores, key=lambda found: found[0])
-    return {"at_s": round(at_s, 2), "track": track}
+    return {"at_s": round(at_s, 2), "track": track, "head": asked}
 
 
 def span_choices(subject: dict, detector: str) -> list[tuple[str, str]]:
@@ -208,7 +218,8 @@ def span_choices(subject: dict, detector: str) -> list[tuple[str, str]]:
          f"segment {k}")
         for k, s in enumerate(known["segments"])
     ]
-    return [*marked, (PEAK.format(time=f"{known['peak']['at_s']:.1f}"), "peak"), (MOMENT, "moment")]
+    peak = known["peak"]
+    return [*marked, (PEAKS[peak["head"]].format(time=f"{peak['at_s']:.1f}"), "peak"), (MOMENT, "moment")]
 
 
 def pressed_span(subject: dict, preferred: object, label: object, start_s: object) -> tuple[str, str] | None:
@@ -222,12 +233,21 @@ def pressed_span(subject: dict, preferred: object, label: object, start_s: objec
     return next((f for f in found if f[0] == preferred), found[0] if found else None)
 
 
+def first_detector(subject: dict) -> str:
+    """Who is offered first: the most alarmed; where one part decided, of its judges, sooner one that marks it."""
+    known, part = subject["detectors"], subject["decided_by"]
+    judges = [name for name in known if part in known[name]["heads"]] or list(known)
+    return max(judges, key=lambda name: (any(s["modality"] == part for s in known[name]["segments"]),
+                                         known[name]["score"]))
+
+
 def first_span(subject: dict, detector: str) -> str:
-    """What is offered first: the marked span with the highest score, else the peak."""
-    segments = subject["detectors"][detector]["segments"]
-    if not segments:
-        return "peak"
-    return f"segment {max(range(len(segments)), key=lambda k: segments[k]['score'])}"
+    """What is offered first: the marked span with the highest score, of the part that decided where one did; else the
+    peak."""
+    known = subject["detectors"][detector]
+    part = known["peak"]["head"]
+    spans = [(s["score"], k) for k, s in enumerate(known["segments"]) if part in (None, s["modality"])]
+    return f"segment {max(spans, key=lambda span: span[0])[1]}" if spans else "peak"
 
 
 def questions(subject: dict, detector: object, span: object, moment_s: object, head: object, replacement: object,
@@ -244,7 +264,7 @@ def questions(subject: dict, detector: object, span: object, moment_s: object, h
             raise ValueError(NO_MOMENT.format(duration=f"{duration_s:.1f}"))
         span_s = (float(moment_s), float(moment_s))
     elif span == "peak":
-        span_s, track = (known["peak"]["at_s"],) * 2, known["peak"]["track"]
+        span_s, track, marked_head = (known["peak"]["at_s"],) * 2, known["peak"]["track"], known["peak"]["head"]
     else:
         segment = known["segments"][values.index(span)]
         span_s, track, marked_head = (segment["start_s"], segment["end_s"]), segment.get("track"), segment["modality"]
@@ -340,7 +360,7 @@ def map_state(answer: dict, method: str, running: bool) -> str:
 
 def map_html(method: str, answer: dict, card: dict, pictures: Sequence[Picture], key: str, first: bool,
              running: bool) -> str:
-    """A collapsible: state and sentence, then pictures and table, which are grey unless the map passed its test."""
+    """A collapsible: state and sentence, then pictures and table, which are grey where nobody should rely on them."""
     state = map_state(answer, method, running)
     sign, words = STATES[state]
     test = answer["faithfulness"].get(method)
@@ -349,7 +369,7 @@ def map_html(method: str, answer: dict, card: dict, pictures: Sequence[Picture],
     said = "".join(f"<li>{escape(s)}</li>" for s in sentences)
     shown = "".join(picture_html(p, key, sentences) for p in pictures) + _captions_html(pictures, key)
     body = (f"<ul>{said}</ul>" if said else "") + shown + _tables_html(method, answer, key, folded=bool(shown))
-    grey = "" if state in ("passed", "testing") else " tt-unreliable"
+    grey = " tt-unreliable" if state in ("failed", "untested") else ""
     return (
         f'<details class="tt-map tt-map-{state}" data-key="{escape(key)}"{" open" if first else ""}>'
         f"<summary>{escape(MAP_TITLES[method])} "
@@ -598,11 +618,10 @@ def offered(result: dict | None, cards: Mapping[str, dict] | None = None, path: 
 
 
 def _choices(subject: dict, cards: Mapping[str, dict], detector: str | None = None, span: str | None = None) -> list:
-    """Detector, span, head and second detector, with a first choice each; the most alarmed detector where none is
-    chosen yet, and its first span."""
+    """Detector, span, head and second detector, with a first choice each."""
     known = subject["detectors"]
     if detector not in known:
-        detector = max(known, key=lambda name: known[name]["score"])
+        detector = first_detector(subject)
     named = [(detector_name(name, cards), name) for name in known]
     heads = [(HEAD_AUTO, "auto"), *((HEAD_NAMES[h], h) for h in known[detector]["heads"])]
     spans = span_choices(subject, detector)

@@ -21,6 +21,7 @@ from ui import explain, explaining, scoring, texts
 from ui.explain import (
     explanation_html,
     explanations_html,
+    first_detector,
     first_span,
     heat_table,
     offered,
@@ -73,7 +74,7 @@ def words(html: str) -> str:
 def test_only_scores_that_were_told_can_be_explained_and_the_peak_is_the_whole_s_highest_window(subject):
     assert subject["detectors"]["ss_avd"]["heads"] == ["video", "audio", "whole"]
     assert subject["detectors"]["joint_av"]["heads"] == ["video", "whole"], "null in every window is no score"
-    assert subject["detectors"]["ss_avd"]["peak"] == {"at_s": 3.0, "track": 0}
+    assert subject["detectors"]["ss_avd"]["peak"] == {"at_s": 3.0, "track": 0, "head": None}
     assert subject["detectors"]["joint_av"]["peak"]["at_s"] == 1.92
 
 
@@ -86,12 +87,34 @@ def test_an_unread_clip_offers_nothing(error, result):
 
 def test_spans_in_words_and_the_most_suspicious_one_first(subject):
     assert span_choices(subject, "ss_avd") == [
-        ("Picture, 2.0 to 4.4 s, score 0.96", "segment 0"), (explain.PEAK.format(time="3.0"), "peak"),
+        ("Picture, 2.0 to 4.4 s, score 0.96", "segment 0"), (explain.PEAKS[None].format(time="3.0"), "peak"),
         (explain.MOMENT, "moment")]
     assert first_span(subject, "ss_avd") == "segment 0" and first_span(subject, "joint_av") == "peak"
     second = {"start_s": 6.0, "end_s": 7.0, "score": 0.99, "modality": "audio", "track": None}
     subject["detectors"]["ss_avd"]["segments"].append(second)
     assert first_span(subject, "ss_avd") == "segment 1"
+
+
+def test_what_decided_is_what_is_offered_first(result):
+    """Where the lip-sync decides, neither the highest score of a whole clip nor a span of the picture."""
+    sync = {"start_s": 1.0, "end_s": 3.0, "score": 0.7, "modality": "sync", "track": 0}
+    windows = [{"track": 0, "start_s": [0.0, 1.0], "end_s": [1.0, 2.0], "video": [0.9, 0.1], "audio": None,
+                "sync": [0.4, 0.8], "whole": [0.9, 0.1]}]
+    picture = result["detectors"]["ss_avd"]["segments"][0]
+    result["detectors"] |= {
+        "marks": {"score": 0.5, "sync": 0.6, "segments": [picture, sync], "windows": windows},
+        "louder": {"score": 0.9, "sync": 0.9, "segments": [], "windows": windows},
+    }
+    assert first_detector(subject_of(result, "x", "cpu")) == "louder", "the most alarmed of the whole clip"
+    result["consensus"]["by_sync"] = True
+    subject = subject_of(result, "x", "cpu")
+    assert first_detector(subject) == "marks" and first_span(subject, "marks") == "segment 1"
+    assert first_span(subject, "ss_avd") == "segment 0", "it does not judge the lip-sync"
+    assert span_choices(subject, "louder")[0] == (explain.PEAKS["sync"].format(time="1.5"), "peak")
+    (question,) = questions(subject, "louder", "peak", None, "auto", "blur", "")
+    assert (question.head, question.start_s) == ("sync", 1.5)
+    result["detectors"]["marks"]["segments"] = [picture]
+    assert first_detector(subject_of(result, "x", "cpu")) == "louder", "nobody marks it: the highest score of it"
 
 
 def test_a_span_pressed_on_the_timeline_is_found_by_its_words(subject):
@@ -190,6 +213,7 @@ def test_a_map_that_marks_nothing_is_not_called_failed(steps):
     answer["faithfulness"]["ablation"].update(passed=False, marked=0.0, draws=0, sentence="Nothing to test.")
     html = explanation_html(QUESTION, Told(answer), CARDS, running=False)
     assert "tt-map-empty" in html and "tt-map-failed" not in html and "random regions count less" in html
+    assert "tt-unreliable" not in html, "grey is for what failed or was not tested"
 
 
 def test_after_stop_untested_maps_are_grey_and_nothing_is_announced(steps):
