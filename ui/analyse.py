@@ -19,7 +19,8 @@ from ui.scoring import Run
 from ui.verdict import verdict_html
 
 INFERENCE = {"concurrency_id": "inference", "concurrency_limit": 1}  # one analysis at a time, UI and API together
-# A file that the browser cannot play (HEVC, say) is no error here: our sentence instead of Gradio's alarm.
+# A file that the browser cannot play (HEVC, say) is no error here: our sentence instead of Gradio's alarm. And one that
+# a tab does not take is told in words, where Gradio's notice names media types.
 PREVIEW_JS = """
 const note = element.querySelector('.tt-no-preview');
 const inInput = (event) => event.target instanceof Element && event.target.closest('#clip, #sound');
@@ -31,6 +32,12 @@ window.addEventListener('error', (event) => {
 for (const name of ['loadeddata', 'click']) {
   window.addEventListener(name, (event) => { if (inInput(event)) note.hidden = true; }, true);
 }
+const refusal = element.querySelector('[data-wrong-kind]').dataset.wrongKind;
+new MutationObserver(() => {
+  for (const notice of document.querySelectorAll('[data-testid="toast-text"]')) {
+    if (notice.textContent.startsWith('Invalid file type')) notice.textContent = refusal;
+  }
+}).observe(document.body, { childList: true, subtree: true });
 """
 # On a phone the answer comes below the input, and the demo clips below the answer.
 _SCROLL = """(...values) => {
@@ -54,6 +61,7 @@ def analyse_panel(cards: dict[str, dict], holds: Holds, histories: batch.Histori
         with gr.Column(scale=4, min_width=300, elem_id="input-column"):
             kind = gr.State("video")
             ticket = gr.State("")
+            asked = gr.State(None)  # path of the clip that the answer on the page, or the run under way, is about
             with gr.Tabs(elem_id="input-tabs") as tabs:
                 with gr.Tab(texts.VIDEO_TAB, id="video") as video_tab:
                     video = gr.Video(
@@ -82,7 +90,7 @@ def analyse_panel(cards: dict[str, dict], holds: Holds, histories: batch.Histori
                     picture_path = gr.State(None)  # of the file as it came: gr.Image itself would open it
             gr.HTML(
                 f'<p class="tt-message tt-no-preview" hidden>{escape(texts.NO_PREVIEW)}</p>'
-                f'<p class="tt-small">{escape(texts.LIMITS)}</p>',
+                f'<p class="tt-small" data-wrong-kind="{escape(texts.WRONG_KIND)}">{escape(texts.LIMITS)}</p>',
                 js_on_load=PREVIEW_JS,
             )
             with gr.Row(elem_id="actions"):
@@ -132,14 +140,17 @@ def analyse_panel(cards: dict[str, dict], holds: Holds, histories: batch.Histori
 
     picker = gr.HTML(demo_clips.demos_html(demos), js_on_load=demo_clips.JS, elem_id="demos")
 
+    inputs = [video, audio, picture_path, kind]
     shown = [welcome, verdict, evidence, clip_player, spans, alt, scores, table, answers, file_facts, download,
              comparison, *probing.components, *mouthing.components, *why.components]
     buttons = [start, stop]
 
-    def begin(last: str, request: gr.Request):
+    def begin(video_path: str | None, audio_path: str | None, picture_path: str | None, active: str, last: str,
+              request: gr.Request):
         """At once, before the queue: old answers go, a probe of the old clip ends, Stop works."""
         runs.stop(last)
         return [
+            _chosen(video_path, audio_path, picture_path, active),
             runs.draw(request.session_hash),
             progress.stages_html([], texts.WAITING),
             gr.Button(interactive=False),
@@ -158,8 +169,7 @@ def analyse_panel(cards: dict[str, dict], holds: Holds, histories: batch.Histori
         request: gr.Request,
     ) -> Iterator[list]:
         quiet = [gr.skip()] * len(shown)
-        given = {"video": video_path, "audio": audio_path, "picture": picture_path}
-        path = given.get(active) or video_path or audio_path or picture_path
+        path = _chosen(video_path, audio_path, picture_path, active)
         if not path:
             yield [progress.message_html(texts.NO_CLIP, "problem"), *quiet]
             return
@@ -200,9 +210,17 @@ def analyse_panel(cards: dict[str, dict], holds: Holds, histories: batch.Histori
             progress.message_html(texts.DEMO_LOADED.format(title=demo["title"])),
         ]
 
-    def hold(path: str | None, request: gr.Request) -> None:
-        if path:
+    def hold(video_path: str | None, audio_path: str | None, picture_path: str | None, active: str, about: str | None,
+             turn: str, request: gr.Request):
+        """Of what is chosen now: its file is held, and an answer to another clip goes, with the run that makes one."""
+        for path in filter(None, (video_path, audio_path)):
             holds.claim(request.session_hash, path)
+        path = _chosen(video_path, audio_path, picture_path, active)
+        if about is None or path == about:
+            return [gr.skip()] * (1 + len(shown))
+        runs.stop(turn)
+        is_demo = path in {demo["path"] for demo in demos}  # pick() has said that it is loaded
+        return [gr.skip() if is_demo else "", *_nothing()]
 
     def keep(upload: dict | None, request: gr.Request) -> str | None:
         return holds.claim_upload(request.session_hash, upload)
@@ -215,18 +233,20 @@ def analyse_panel(cards: dict[str, dict], holds: Holds, histories: batch.Histori
         holds.release(session)
 
     def probed(result: dict) -> list:
-        return [verdict_html(result, cards), details.detectors_html(result, cards), _downloads(result, cards),
-                compare.comparison_html(result, cards)]
+        return [verdict_html(result, cards), details.detectors_html(result, cards),
+                details.downloads_html(result, cards), compare.comparison_html(result, cards)]
 
-    working = start.click(begin, ticket, [ticket, status, *buttons, *shown], trigger_mode="once", **LIGHT).then(
+    working = start.click(
+        begin, [*inputs, ticket], [asked, ticket, status, *buttons, *shown], trigger_mode="once", **LIGHT
+    ).then(
         work,
-        [video, audio, picture_path, kind, chosen, device, ticket],
+        [*inputs, chosen, device, ticket],
         [status, *shown],
         show_progress="hidden",
         api_visibility="private",
         **INFERENCE,
     )
-    working.then(end, None, buttons, js=SHOW_VERDICT, **LIGHT)
+    finished = working.then(end, None, buttons, js=SHOW_VERDICT, **LIGHT)
     # No `cancels`: it would race with the last stage on its way to the page. The run ends itself at once.
     stop.click(halt, ticket, [status, *buttons], **LIGHT)
     probing.connect(runs, ticket, cards, [verdict, answers, download, comparison], probed, INFERENCE, LIGHT)
@@ -237,9 +257,15 @@ def analyse_panel(cards: dict[str, dict], holds: Holds, histories: batch.Histori
     audio_tab.select(lambda: "audio", None, kind, **LIGHT)
     picture_tab.select(lambda: "picture", None, kind, **LIGHT)
     picture.change(keep, picture, picture_path, preprocess=False, **LIGHT)
-    for source in (video, audio):
-        source.change(hold, source, None, **LIGHT)
+    holding = {"fn": hold, "inputs": [*inputs, asked, ticket], "outputs": [status, *shown], **LIGHT}
+    gr.on([video.change, audio.change, picture_path.change, kind.change], **holding)
+    finished.then(**holding)  # its answer may have been on its way while another clip was chosen
     gr.context.Context.root_block.unload(leave)
+
+
+def _chosen(video: str | None, audio: str | None, picture: str | None, active: str) -> str | None:
+    """Path of the clip that Analyse takes: of the tab in front, else of the first tab that has one."""
+    return {"video": video, "audio": audio, "picture": picture}.get(active) or video or audio or picture
 
 
 def _nothing() -> list:
@@ -263,7 +289,7 @@ def _answer(result: dict, cards: dict[str, dict], path: str, device: str, plante
         details.segments_html(result, cards),
         details.detectors_html(result, cards),
         quality.panel_html(result, cards),
-        _downloads(result, cards),
+        details.downloads_html(result, cards),
         compare.comparison_html(result, cards),
         *offered(result, path, device),
         *mouth.offered(result, path),
@@ -277,10 +303,6 @@ def _figure_words(result: dict, cards: dict[str, dict]) -> str:
         f'<details class="tt-took"><summary>{escape(texts.FIGURE_WORDS)}</summary>'
         f'<p class="tt-small">{escape(figure_alt(result, cards))}</p></details>'
     )
-
-
-def _downloads(result: dict, cards: dict[str, dict]) -> str:
-    return batch.report_link(result, cards) + details.download_html(result)
 
 
 def _welcome_html() -> str:

@@ -6,7 +6,6 @@ as soon as it is judged.
 
 from __future__ import annotations
 
-import base64
 import csv
 import io
 import time
@@ -17,10 +16,9 @@ from pathlib import Path
 import gradio as gr
 
 from explain.answer import detector_name, segments, several_faces, strongest_modality, verdict_words
-from explain.report import report_html, report_name
 from ui import details, progress, texts
 from ui.holds import KEPT_S, Holds
-from ui.markup import clock, escape, table
+from ui.markup import clock, download_link, escape, table
 from ui.result import part_name
 from ui.runs import LIGHT
 from ui.scoring import Run
@@ -61,7 +59,7 @@ COLUMNS = {"clip": "Clip", "state": "State", "verdict": "Answer", "score": "Scor
            "reasons": "Reasons"}
 SORT = "Sort by {column}"
 OPEN, OPEN_LABEL, OPEN_HEADER = "Open", "Open the answer to {name}", "Details"
-DOWNLOAD_CSV, DOWNLOAD_REPORT = "Download the table (CSV)", "Download the report (HTML)"
+DOWNLOAD_CSV = "Download the table (CSV)"
 CSV_FIELDS = ("clip", "state", "verdict", "score", "picture", "sound", "lip_sync", "strongest_part", "marked_spans",
               "reasons", "demonstration_weights", "duration_s", "sha256", "telltale", "checkpoints")
 _SEVERITY = ("NO_SIGNS", "SUSPICIOUS", "MANIPULATED")
@@ -328,10 +326,8 @@ def opened_html(answer: dict, cards: dict[str, dict]) -> str:
     """One answer of the table: its verdict card, its spans, each detector's answer, and what can be saved."""
     # The Analyse panel's card has the same heading id, and both are in the page.
     card = verdict_html(answer, cards).replace("tt-verdict-heading", "tt-opened-heading")
-    name = f'<h2 class="tt-opened-name">{escape(answer.get("clip") or "?")}</h2>'
     parts = [_spans_html(answer, cards), details.detectors_html(answer, cards)] if answer.get("detectors") else []
-    return "".join((name, card, *parts, '<p class="tt-downloads">', report_link(answer, cards),
-                    details.download_html(answer), "</p>"))
+    return "".join((card, *parts, details.downloads_html(answer, cards)))
 
 
 def _spans_html(answer: dict, cards: dict[str, dict]) -> str:
@@ -347,16 +343,11 @@ def _spans_html(answer: dict, cards: dict[str, dict]) -> str:
     return table(CAPTION_SPANS, texts.TABLE_HEADERS, rows)
 
 
-def report_link(answer: dict, cards: dict[str, dict]) -> str:
-    """The report inside the page itself: no copy of it is ever written to the server's disk."""
-    return _link(DOWNLOAD_REPORT, report_name(answer), "text/html", report_html(answer, cards))
-
-
 def csv_link(history: History) -> str:
     """The table as it is shown, to save; nothing while it is empty."""
     shown = history.shown()
     # Excel takes a CSV for UTF-8 by its byte order mark alone.
-    return _link(DOWNLOAD_CSV, "telltale.csv", "text/csv", "\ufeff" + csv_text(shown)) if shown else ""
+    return download_link(DOWNLOAD_CSV, "telltale.csv", "text/csv", "\ufeff" + csv_text(shown)) if shown else ""
 
 
 def csv_text(entries: Iterable[Entry]) -> str:
@@ -384,12 +375,6 @@ def _no_formula(value: object) -> object:
     suspect = isinstance(value, str) and (value.startswith(("\t", "\r", "\n")) or
                                           value.lstrip().startswith(("=", "+", "-", "@")))
     return f"'{value}" if suspect else value
-
-
-def _link(label: str, name: str, media_type: str, text: str) -> str:
-    data = base64.b64encode(text.encode("utf-8", "replace")).decode()
-    return (f'<a class="tt-download" download="{escape(name)}" href="data:{media_type};base64,{data}">'
-            f"{escape(label)}</a>")
 
 
 # ---- the tab --------------------------------------------------------------------------------------------------

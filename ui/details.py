@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from pathlib import PurePath
 
 from explain.answer import detector_name, segments, several_faces
+from explain.report import report_html, report_name
 from ui import texts
-from ui.markup import clock, escape, table
+from ui.markup import clock, download_link, escape, table
 from ui.result import part_name
 
 
@@ -85,14 +85,13 @@ def _hash(sha256: str) -> str:
     )
 
 
-def download_html(result: dict) -> str:
-    """The JSON inside the page itself: no copy of the result is ever written to the server's disk."""
-    data = base64.b64encode(json.dumps(result, indent=2, ensure_ascii=False).encode()).decode()
+def downloads_html(result: dict, cards: dict[str, dict]) -> str:
+    """The answer to save: as a report and as JSON."""
     name = f"{PurePath(result.get('clip') or 'clip').stem}.telltale.json"
-    return (
-        f'<a class="tt-download" download="{escape(name)}" href="data:application/json;base64,{data}">'
-        f"{escape(texts.DOWNLOAD_JSON)}</a>"
-    )
+    report = download_link(texts.DOWNLOAD_REPORT, report_name(result), "text/html", report_html(result, cards))
+    plain = download_link(texts.DOWNLOAD_JSON, name, "application/json",
+                          json.dumps(result, indent=2, ensure_ascii=False))
+    return f'<p class="tt-downloads">{report}{plain}</p>'
 
 
 def _verdict(detector: str, answer: dict, result: dict) -> str:

@@ -10,10 +10,10 @@ import pytest
 
 from explain.answer import gaps, judged_windows
 from tests.strict_html import Page
-from ui import details, player, progress, texts
+from ui import details, player, progress, texts, verdict
 from ui.demos import demos_html, planted, read_demos
 from ui.figures import figure_alt, scores_figure
-from ui.markup import clock, percent
+from ui.markup import clock, percent, table
 from ui.timeline import MAX_TICKS, tick_step_s, timeline_html
 from ui.verdict import band_html, probability_words, verdict_html
 
@@ -34,7 +34,7 @@ def every_html(result: dict, cards: dict) -> dict[str, str]:
         "segments": details.segments_html(result, cards),
         "detectors": details.detectors_html(result, cards),
         "file": details.file_html(result),
-        "download": details.download_html(result),
+        "download": details.downloads_html(result, cards),
     }
 
 
@@ -66,6 +66,37 @@ def test_no_signs_are_not_told_where_a_detector_finds_some(result, cards):
     told = Page(verdict_html(result, cards)).words
     assert texts.VERDICTS["NO_SIGNS"][0] not in told and "No agreed signs of manipulation" in told
     assert "By itself, SS-AVD finds some signs of manipulation." in told
+
+
+def test_the_card_names_the_file_that_it_answers(result, error, cards):
+    told = " ".join(Page(verdict_html(result, cards)).words.split())
+    assert "Answer to talk.mp4 SHA-256 abababababab…" in told
+    told = " ".join(Page(verdict_html(error, cards)).words.split())
+    assert "Answer to broken.mp4" in told and "SHA-256" not in told
+
+
+@pytest.fixture
+def measured(monkeypatch) -> dict:
+    """A record of both detectors together, and nobody else's."""
+    record = {"of": ("ss_avd", "joint_av"), "results": {"genuine_called": {"MANIPULATED": 0.021, "SUSPICIOUS": 0.114},
+                                                        "fake_called": {"NO_SIGNS": 0.333}}}
+    monkeypatch.setattr(verdict, "read_record", lambda: record)
+    return record
+
+
+def test_the_record_of_all_together_stands_under_their_answer(result, cards, measured):
+    def told() -> str:
+        return " ".join(Page(verdict_html(result, cards)).words.split())
+
+    result["detectors"]["joint_av"] = json.loads(json.dumps(result["detectors"]["ss_avd"]))
+    assert "How often the answer of all detectors together is wrong" not in told(), "a mean of scores was not measured"
+    result["consensus"]["fitted"] = True
+    assert "2 % of the genuine ones strong signs and 11 % some signs, and found no signs in 33 %" in told()
+    assert texts.RECORD_OF_ALL not in told()
+    result["detectors"]["joint_av"]["score"] = None
+    assert texts.RECORD_OF_ALL in told(), "who abstained was not heard"
+    measured.clear()
+    assert "How often the answer of all detectors together is wrong" not in told()
 
 
 def test_probability_has_words_number_and_direction(result, cards):
@@ -122,7 +153,7 @@ def test_error_is_a_sentence_with_a_remedy(error, cards):
     assert "could not be read" in words and "Export it again." in words and "DECODE_FAILED" in words
     assert timeline_html(error, cards) == "" and details.segments_html(error, cards)
     Page(details.file_html(error))
-    Page(details.download_html(error))
+    Page(details.downloads_html(error, cards))
 
 
 def test_detectors_with_bands_of_their_own_get_a_scale_each(result, cards):
@@ -215,10 +246,12 @@ def test_table_repeats_the_timeline(result, cards):
     assert all(cell in words for cell in ("0:02", "0:04.4", "Picture", "0.96", "SS-AVD"))
 
 
-def test_download_is_the_result_itself(result, cards):
-    (link,) = [a for t, a in Page(details.download_html(result)).tags if t == "a"]
-    assert json.loads(base64.b64decode(link["href"].split(",", 1)[1])) == result
-    assert link["download"] == "talk.telltale.json"
+def test_downloads_are_the_report_and_the_result_itself(result, cards):
+    tags = Page(details.downloads_html(result, cards)).tags
+    assert tags[0] == ("p", {"class": "tt-downloads"}), "which keeps the two apart"
+    report, plain = [a for t, a in tags if t == "a"]
+    assert json.loads(base64.b64decode(plain["href"].split(",", 1)[1])) == result
+    assert plain["download"] == "talk.telltale.json" and report["download"].endswith(".html")
 
 
 def test_captions_carry_the_spans(result):
@@ -228,6 +261,7 @@ def test_captions_carry_the_spans(result):
 
 
 def test_figure_draws_scores_thresholds_and_has_a_text_twin(result, cards):
+    result["detectors"]["ss_avd"]["segments"][0].update(start_s=0.0, end_s=4.5)  # as the curve opens and closes it
     figure = scores_figure(result, cards)
     assert [a.text for a in figure.layout.annotations][:2] == ["Picture", "Sound"]
     assert [(t.name, t.yaxis) for t in figure.data] == [("SS-AVD", "y"), ("SS-AVD", "y2")]
@@ -236,6 +270,19 @@ def test_figure_draws_scores_thresholds_and_has_a_text_twin(result, cards):
     assert tuple(figure.layout.xaxis.range) == tuple(figure.layout.xaxis2.range) == (0, 10.0)
     assert sorted(s.y0 for s in figure.layout.shapes) == [0.35, 0.35, 0.5, 0.5], "in each panel"
     assert "Picture: lowest 0.40, highest 0.96 at 3.0 s." in figure_alt(result, cards)
+
+
+def test_a_detector_with_spans_of_its_own_has_no_level_that_opens_one(result, cards):
+    html, figure = timeline_html(result, cards), scores_figure(result, cards)
+    assert "<line " not in html and not figure.layout.shapes
+    words = Page(html).words
+    assert texts.LEGEND_THRESHOLD not in words and texts.TIMELINE_PROPOSES[False].format(names="SS-AVD") in words
+    result["detectors"]["ss_avd"]["segments"] = []
+    words = Page(timeline_html(result, cards)).words
+    assert texts.TIMELINE_NO_SEGMENTS in words and "threshold" not in words, "its line is above any"
+    result["detectors"]["ss_avd"]["thresholds"] = {**result["detectors"]["ss_avd"]["thresholds"], "segment_on": 0.99}
+    html = timeline_html(result, cards)
+    assert "<line " in html and texts.LEGEND_THRESHOLD in html and "in another way" not in html
 
 
 def test_figure_tells_detectors_apart_by_more_than_colour(result, cards):
@@ -256,6 +303,14 @@ def test_stages_name_what_is_done_and_what_runs():
     html = progress.stages_html([("Reading the file", 0.42)], "Finding <faces>")
     assert "0.4 s" in html and "Finding &lt;faces&gt; …" in html
     assert 'aria-hidden="true" data-running="0"' in html
+
+
+@pytest.mark.parametrize(("cell", "html"), [
+    ("0.91 (0.87 to 0.95)", "0.91&nbsp;(0.87&nbsp;to&nbsp;0.95)"), ("−0.4 s", "−0.4&nbsp;s"), ("1,234", "1,234"),
+    ("12 %", "12&nbsp;%"), ("2 of 3 mark it", "2 of 3 mark it"), ("0.73, some signs", "0.73, some signs"),
+])
+def test_numbers_of_a_table_are_not_broken_and_words_are(cell, html):
+    assert f"<td>{html}</td>" in table("c", ("a",), [(cell,)])
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (75.25, "1:15.2"), (59.97, "1:00"), (600, "10:00")])
