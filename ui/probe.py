@@ -67,27 +67,31 @@ def _variants_table(result: dict, cards: dict[str, dict]) -> str:
     probe = result["probe"]
     names = list(probe["detectors"])
     several = len(names) > 1
-    headers = (CHANGED, *(detector_name(n, cards) for n in names), *([TOGETHER] if several else []), VERDICT, CHANGE)
+    columns = names if several else []  # one alone is what stands under TOGETHER
+    headers = (CHANGED, TOGETHER if several else detector_name(names[0], cards), VERDICT, CHANGE,
+               *(detector_name(n, cards) for n in columns))
     own = probe["consensus"]["clip"]
     nothing = NOTHING_CHANGED_PART if _is_part(result) else NOTHING_CHANGED
-    rows = [(nothing, *_scores({n: o["clip"] for n, o in probe["detectors"].items()}, own, several), NONE)]
+    rows = [(nothing, *_outcome(own), NONE, *(_own_reading(probe["detectors"][n]["clip"]) for n in columns))]
     for variant in probe["variants"]:
         if variant["not_tried"] is not None:
-            blanks = [NONE] * (len(headers) - 3)
-            rows.append((variant["doing"], *blanks, NOT_TRIED, variant["not_tried"]))
+            rows.append((variant["doing"], NONE, NOT_TRIED, variant["not_tried"], *[NONE] * len(columns)))
         else:
-            readings = {n: variant["detectors"][n] for n in names}
-            rows.append((variant["doing"], *_scores(readings, variant["consensus"], several),
-                         change_words(own, variant["consensus"])))
+            rows.append((variant["doing"], *_outcome(variant["consensus"]), change_words(own, variant["consensus"]),
+                         *(_own_reading(variant["detectors"][n]) for n in columns)))
     escaped = [tuple(escape(cell) for cell in row) for row in rows]
     return f'<div class="tt-copies">{table(CAPTION, headers, escaped, row_headers=True)}</div>'
 
 
-def _scores(readings: dict[str, dict], consensus: dict, several: bool) -> list[str]:
-    """Cells of one copy: a score per detector, where there are several with its own verdict, and theirs together."""
-    cells = [f"{_score(r)}, {texts.SHORT_VERDICTS[r['verdict']]}" if several and r["score"] is not None else _score(r)
-             for r in readings.values()]
-    return [*cells, *([_score(consensus)] if several else []), texts.SHORT_VERDICTS[consensus["verdict"]]]
+def _outcome(consensus: dict) -> tuple[str, str]:
+    """Score and verdict of all detectors together."""
+    return _score(consensus), texts.SHORT_VERDICTS[consensus["verdict"]]
+
+
+def _own_reading(reading: dict) -> str:
+    """One detector's score with its own verdict."""
+    verdict = "" if reading["score"] is None else f", {texts.SHORT_VERDICTS[reading['verdict']]}"
+    return _score(reading) + verdict
 
 
 def change_words(clip: dict, copy: dict) -> str:

@@ -79,9 +79,9 @@ def test_several_detectors_have_a_column_each_and_one_together(result, cards, mo
     monkeypatch.setattr(consensus, "fit_for", lambda *_: None)  # whatever was fitted last: both count alike
     probed(result, {"ss_avd": [Reading(0.8, M), Reading(0.7, M)], "joint_av": [Reading(0.6, S), LOST]})
     head, own, small = table_rows(probe_html(result, cards))
-    assert head[1:4] == ["SS-AVD", "Joint AV", probe.TOGETHER]
-    assert own[1:5] == ["0.80, strong signs", "0.60, some signs", "0.70", "some signs"]
-    assert small[1:4] == ["0.70, strong signs", texts.NOT_JUDGED, "0.70"]
+    assert head[1:] == [probe.TOGETHER, probe.VERDICT, probe.CHANGE, "SS-AVD", "Joint AV"], "what narrow pages show"
+    assert own[1:] == ["0.70", "some signs", probe.NONE, "0.80, strong signs", "0.60, some signs"]
+    assert small[1] == "0.70" and small[4:] == ["0.70, strong signs", texts.NOT_JUDGED]
 
 
 def test_sentence_and_spread_are_told(held, cards):
