@@ -179,8 +179,7 @@ def thresholds(answer: dict) -> dict | None:
 
 def was_lowered(answer: dict) -> bool:
     """True where copies of the clip turned its verdict (detectors.probe)."""
-    probe = answer.get("probe")
-    return bool(probe) and probe["verdict"] != probe["consensus"]["verdict_before"]
+    return verdict_before(answer) != answer["verdict"]
 
 
 def modality_scores(answer: dict) -> dict[str, float | None]:

@@ -1,4 +1,5 @@
-"""The clip as an annotated video: face boxes, what is marked in words, a map where one was believed, a timeline.
+"""The clip as an annotated video: the verdict, face boxes, what is marked in words, a map where one was believed, a
+timeline.
 
 Frames are decoded, drawn on and written one after another, on the clip's own presentation clock; none is kept. The
 sound is the clip's own, encoded again.

@@ -191,6 +191,7 @@ def test_an_unreadable_file_gets_its_reason_and_no_number():
 @pytest.mark.parametrize("verdict", list(words.VERDICTS))
 def test_no_report_says_real_or_fake(answer, verdict):
     answer["verdict"] = answer["detectors"]["ss_avd"]["verdict"] = verdict
+    answer["probe"]["consensus"]["verdict_before"] = verdict
     told = Page(report_html(answer, CARDS)).words.lower()
     assert not re.search(r"\b(real|fake|authentic)\b", told)
 
