@@ -32,7 +32,7 @@ from detectors import MODULES, Analysis, CheckpointError, Detector, Thresholds, 
 from detectors.__main__ import measure_size
 from detectors.checkpoint import CHECKPOINTS, read_card, read_checkpoint, ship_checkpoint, weights_hash
 from detectors.segments import clip_score
-from training.labels import MISMATCHED
+from training.labels import fake_of, label_of
 from training.lessons import LESSONS
 from training.log import read_log
 from training.sampling import Sample, read_training_samples, split_fold
@@ -248,22 +248,6 @@ def own_whole(scores: WindowScores) -> np.ndarray | None:
     repeated = ((np.isnan(scores.audio) & (scores.whole == scores.video))
                 | (np.isnan(scores.video) & (scores.whole == scores.audio)))
     return scores.whole[~repeated]
-
-
-def label_of(sample: Sample, head: str) -> float:
-    """1, 0 or NaN. Whole: picture and sound together, as the papers have it."""
-    if head == "whole":
-        known = [label for label in (sample.video_fake, sample.audio_fake) if not math.isnan(label)]
-        return max(known, default=math.nan)
-    label = getattr(sample, f"{head}_fake")
-    # Only some forgeries are labelled as out of sync for what they are: see training.labels.
-    return math.nan if head == "sync" and label == 1 and sample.forged not in MISMATCHED else label
-
-
-def fake_of(sample: Sample) -> float:
-    """1 when a modality is known to be fake, 0 when all known ones are genuine, NaN when none is known."""
-    labels = (sample.video_fake, sample.audio_fake, sample.sync_fake)
-    return max((label for label in labels if not math.isnan(label)), default=math.nan)
 
 
 def draw_thresholds(genuine: Scored) -> dict[str, float]:

@@ -34,12 +34,11 @@ from training.calibrate import (
     Part,
     analyse_all,
     as_found,
-    fake_of,
     held_parts,
-    label_of,
     some_groups,
     threshold_for_new_sources,
 )
+from training.labels import fake_of, label_of
 from training.metrics import auc, stratified_auc
 from training.sampling import Sample, read_training_samples
 

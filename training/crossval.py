@@ -30,12 +30,13 @@ import torch
 
 from detectors.checkpoint import CheckpointError, read_checkpoint
 from detectors.segments import clip_score
-from training.calibrate import HEADS, fold_runs, label_of, threshold_at, trained_weights
-from training.evaluate import score_by_facts
+from training.calibrate import HEADS, fold_runs, threshold_at, trained_weights
+from training.labels import label_of
 from training.lessons import LESSONS, recipe_of
 from training.metrics import auc, bootstrap_interval, stratified_auc
 from training.sampling import Sample, read_training_samples, split_fold
 from training.shards import read_index
+from training.shortcuts import score_by_facts
 
 MATERIALS = ("published", "forged")
 ALARMS = 0.05

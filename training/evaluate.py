@@ -10,7 +10,9 @@ results say which of the two it was.
 Beside each AUC stands the shortcut baseline (training.shortcuts): what file, timing, pose and border alone tell of the
 same clips, fitted to the training split of the shards; of two models the one that does better on these very clips.
 What a detector is worth is what lies above it. Three controls follow: the same clips with their sound alone, with
-their picture alone, and with nothing but the silence between the words, which should tell nothing.
+their picture alone, and with nothing but the silence between the words, which should tell nothing. Few corpora hold
+sound that belongs elsewhere; for the figures of sync, genuine talk is judged once more with the halves of its sound
+exchanged.
 """
 
 from __future__ import annotations
@@ -38,13 +40,15 @@ from detectors.recall import remembering
 from media import AUDIO_HZ, MediaError, PreparedClip, forget, prepare
 from training.datasets import DATASETS, Record, read_dataset
 from training.facts import clip_facts
-from training.labels import MISMATCHED
+from training.labels import any_fake, label_of
 from training.localization import propose_segments
 from training.metrics import auc
 from training.results import CONTROLS, HEADS, Known, Row, summarise
 from training.sampling import Sample, read_samples
 from training.shards import read_index
-from training.shortcuts import simple_models
+from training.shortcuts import score_by_facts
+
+LEAST_MOVED_S = 1.5  # more than lip-sync forgives, and than a word lasts
 
 
 @dataclass(frozen=True)
@@ -98,14 +102,13 @@ def _of_record(record: Record, root: Path) -> Item:
 
 
 def _of_sample(sample: Sample, line: dict) -> Item:
-    # Only some forgeries are labelled as out of sync for what they are: see training.labels.
-    sync_fake = line["sync_fake"] if line["sync_fake"] != 1 or sample.forged in MISMATCHED else None
+    sync_fake = label_of(sample, "sync")
     file = f"{sample.group}#{line['version']}" if line["version"] else sample.group
     return Item(
         place=sample, file=file, family=sample.family, method=sample.method, source=sample.source,
         identity=sample.identity, pair=sample.pair, video_fake=line["video_fake"], audio_fake=line["audio_fake"],
-        sync_fake=sync_fake, spans=tuple(tuple(s) for s in line["spans"]), crf=line.get("chain", {}).get("crf"),
-        facts=line["facts"],
+        sync_fake=None if math.isnan(sync_fake) else sync_fake, spans=tuple(tuple(s) for s in line["spans"]),
+        crf=line.get("chain", {}).get("crf"), facts=line["facts"],
     )
 
 
@@ -147,7 +150,10 @@ def _answer(known: dict, clip: PreparedClip, analysis: Analysis, controls: bool)
         # Where nothing is taken away, the answer is known already.
         heard = {name: _scores(analysis if changed is clip else analyse_clip(changed, load(analysis.detector, "cpu")))
                  for name, change in _CHANGES.items() if (changed := change(clip)) is not None}
+    moved = exchange_halves(clip) if known["sync_fake"] == 0 and analysis.sync is not None else None
+    moved_sync = None if moved is None else analyse_clip(moved, load(analysis.detector, "cpu")).sync
     return Row(**known, detector=analysis.detector, duration_s=clip.duration_s, **_scores(analysis),
+               moved_sync=moved_sync,
                verdict=str(analysis.verdict), reasons=tuple(str(f.reason) for f in analysis.findings),
                segments=_listed(analysis.segments),
                proposals=_listed(propose_segments(analysis.windows, clip.duration_s)), controls=heard)
@@ -192,6 +198,19 @@ def keep_silence(clip: PreparedClip) -> PreparedClip | None:
     return replace(sound, waveform=waveform)
 
 
+def exchange_halves(clip: PreparedClip) -> PreparedClip | None:
+    """The clip with the second half of its sound first: what is heard belongs to other moments of the same talk. None
+    where there is no sound or no face, or less than LEAST_MOVED_S of it to move by."""
+    if clip.waveform is None or not clip.tracks or (length_s := len(clip.waveform) / AUDIO_HZ) < 2 * LEAST_MOVED_S:
+        return None
+    half_s = length_s / 2
+    halves = ((0.0, half_s, half_s), (half_s, length_s, -half_s))  # from, to, by
+    speech_s = sorted((max(start_s, first_s) + by_s, min(end_s, last_s) + by_s)
+                      for start_s, end_s in clip.speech_s for first_s, last_s, by_s in halves
+                      if min(end_s, last_s) > max(start_s, first_s))
+    return replace(clip, waveform=np.roll(clip.waveform, len(clip.waveform) // 2), speech_s=tuple(speech_s))
+
+
 _CHANGES: dict[str, Callable[[PreparedClip], PreparedClip | None]] = dict(
     zip(CONTROLS, (keep_sound, keep_picture, keep_silence)))
 
@@ -206,7 +225,8 @@ def judge_by_facts(rows: list[Row], lines: Sequence[dict]) -> dict[str, dict[str
     known = [row for row in rows if row.facts]
     found: dict[str, dict[str, float]] = {row.file: {} for row in rows}
     for head, label in HEADS.items():
-        labels = [_fake_of(line) if head == "score" else line[label] for line in learnt]
+        labels = [any_fake(line[f"{name}_fake"] for name in MODALITIES) if head == "score" else line[label]
+                  for line in learnt]
         taught = [(line["facts"], fake) for line, fake in zip(learnt, labels) if fake is not None]
         if not known or len({fake for _, fake in taught}) < 2:
             continue
@@ -218,24 +238,6 @@ def judge_by_facts(rows: list[Row], lines: Sequence[dict]) -> dict[str, dict[str
         for row, score in zip(known, models[best]):
             found[row.file][head] = float(score)
     return found
-
-
-def score_by_facts(facts: Sequence[dict[str, float]], fake: np.ndarray,
-                   asked: Sequence[dict[str, float]]) -> dict[str, np.ndarray]:
-    """Model of training.shortcuts -> what it, fitted to facts and fake [n], says of the clips that are asked for."""
-    names = sorted({name for fact in facts for name in fact})
-    x, asked_x = (np.array([[fact.get(name, np.nan) for name in names] for fact in part]) for part in (facts, asked))
-    weight = np.where(fake == 1, 1 / (fake == 1).sum(), 1 / (fake == 0).sum())
-    scores = {}
-    for name, model in simple_models().items():
-        last = {"logisticregression__sample_weight": weight} if name == "linear" else {"sample_weight": weight}
-        scores[name] = model.fit(x, fake, **last).predict_proba(asked_x)[:, 1]
-    return scores
-
-
-def _fake_of(line: dict) -> float | None:
-    known = [line[name] for name in ("video_fake", "audio_fake", "sync_fake") if line[name] is not None]
-    return max(known) if known else None
 
 
 def evaluate(detectors: Sequence[str], material: Material, root: Path, jobs: int, shortcuts: Path | None = None,

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import torchaudio
 
-from detectors.encoders import FACE_PX, INNER, REGIONS, WIDTHS, FaceEncoder, region_shares
+from detectors.encoders import FACE_PX, INNER, REGIONS, TEXTURES, WIDTHS, FaceEncoder, part_of, region_shares
 from detectors.restless import CEPSTRA, FILTERS, cepstra, filter_bank, how_restless, log_bands
 from media import AUDIO_HZ, GRID_HZ
 from training.augment import degrade_faces
@@ -33,7 +33,7 @@ MOTION_HZ = (0.0, 1.0, 3.0, 6.0, 12.5)
 OFFSETS = 6  # frames by which the mouth may be before or after the sound
 MELS = 64
 LOW_PASS_HZ = 4_000
-ALL, SHALLOW, TEXTURES, DEEP = slice(0, 8), slice(0, 2), slice(2, 5), slice(5, 8)  # of WIDTHS: stem, stages 1 to 7
+ALL, SHALLOW, DEEP = (0, 8), (0, 2), (5, 8)  # of WIDTHS: stem, stages 1 to 7; TEXTURES are between the last two
 
 
 @dataclass(frozen=True)
@@ -74,37 +74,31 @@ Evidence = Callable[[Material], np.ndarray]  # -> [D]
 # ---- of the picture -------------------------------------------------------------------------------------------------
 
 
-def part(told: np.ndarray, only: Sequence[str], depths: slice) -> np.ndarray:
-    """[moments, regions, C] -> [moments, D]: of these regions and depths."""
-    first, last = np.cumsum([0, *WIDTHS])[[depths.start, depths.stop]]
-    return told[:, [REGIONS.index(name) for name in only], first:last].reshape(len(told), -1)
-
-
-def regions(material: Material, only: Sequence[str] = REGIONS, depths: slice = ALL) -> np.ndarray:
+def regions(material: Material, only: Sequence[str] = REGIONS, depths: tuple[int, int] = ALL) -> np.ndarray:
     """Mean over the moments of what Lite0 tells of these regions, from maps of these depths."""
-    return part(material.regions, only, depths).mean(axis=0)
+    return part_of(material.regions, only, depths).mean(axis=0)
 
 
 def mouth(material: Material, count: int = MOMENTS) -> np.ndarray:
     """The textures of the mouth, mean over so many moments, evenly spread."""
-    told = part(material.regions, ("mouth",), TEXTURES)
+    told = part_of(material.regions, ("mouth",), TEXTURES)
     return told[np.linspace(0, len(told) - 1, 2 * count + 1).round().astype(int)[1::2]].mean(axis=0)
 
 
 def spread(material: Material) -> np.ndarray:
     """How far the mouth's textures are from each other."""
-    return np.log(part(material.regions, ("mouth",), TEXTURES).std(axis=0) + 1e-3)
+    return np.log(part_of(material.regions, ("mouth",), TEXTURES).std(axis=0) + 1e-3)
 
 
 def change(material: Material) -> np.ndarray:
     """The same of neighbouring moments."""
-    told = part(material.regions, ("mouth",), TEXTURES)
+    told = part_of(material.regions, ("mouth",), TEXTURES)
     return np.log(np.abs(np.diff(told, axis=0, append=told[-1:])).mean(axis=0) + 1e-3)
 
 
 def flicker(material: Material) -> np.ndarray:
     """How much the textures of the inner face change from one picture to the next, 0.04 s later."""
-    told = part(look(material.crops()), INNER, TEXTURES)
+    told = part_of(look(material.crops()), INNER, TEXTURES)
     return np.log(np.abs(told[1::2] - told[::2]).mean(axis=0) + 1e-3)
 
 
@@ -112,7 +106,8 @@ def degraded(material: Material) -> np.ndarray:
     """As regions of the inner face, of crops that were degraded as in training."""
     crops = material.crops()[::2]
     rng = np.random.default_rng(list(material.sample.key.encode()))
-    return part(look(np.concatenate([degrade_faces(crop[None], rng) for crop in crops])), INNER, TEXTURES).mean(axis=0)
+    told = look(np.concatenate([degrade_faces(crop[None], rng) for crop in crops]))
+    return part_of(told, INNER, TEXTURES).mean(axis=0)
 
 
 @lru_cache(maxsize=1)
@@ -131,7 +126,7 @@ def at_size(material: Material, side_px: int) -> np.ndarray:
     """As mouth, from every second of MOMENTS crops, made so small and large again."""
     small = [cv2.resize(crop, (side_px, side_px), interpolation=cv2.INTER_AREA) for crop in material.crops()[::4]]
     large = [cv2.resize(crop, (FACE_PX, FACE_PX), interpolation=cv2.INTER_CUBIC) for crop in small]
-    return part(look(np.stack(large)), ("mouth",), TEXTURES).mean(axis=0)
+    return part_of(look(np.stack(large)), ("mouth",), TEXTURES).mean(axis=0)
 
 
 @lru_cache
@@ -292,7 +287,7 @@ EVIDENCE: dict[str, dict[str, Evidence]] = {
         "all but the border, stages 2 to 4": partial(regions, only=INNER, depths=TEXTURES),
         "mouth, stages 2 to 4": mouth,
         **{f"mouth, {'stem' if depth == 0 else f'stage {depth}'}":
-           partial(regions, only=("mouth",), depths=slice(depth, depth + 1)) for depth in range(len(WIDTHS))},
+           partial(regions, only=("mouth",), depths=(depth, depth + 1)) for depth in range(len(WIDTHS))},
         **{f"{name}, stages 2 to 4": partial(regions, only=(name,), depths=TEXTURES)
            for name in REGIONS if name != "mouth"},
         **{f"mouth, stages 2 to 4, {count} moments": partial(mouth, count=count) for count in (1, 2, 4)},

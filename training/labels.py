@@ -1,17 +1,41 @@
-"""Labels over time: is this part of a prepared clip fake, genuine, or something that nobody can say?"""
+"""Labels: is a clip, or this part of a prepared one, fake, genuine, or something that nobody can say?"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
+
 import numpy as np
 
+from detectors.contract import MODALITIES
 from training.sampling import Sample
 
-MODALITIES = ("video", "audio", "sync")
 LEAST_FAKE_S = 0.3  # of a window must be fake for it to be called fake ...
 LEAST_FAKE_SHARE = 0.25  # ... and at least this share of it
 # Forgeries that teach what out of sync is. Other forgeries that move mouths or words ("sync" spans too) leave more
 # traces than that, so their spans say nothing about sync.
 MISMATCHED = ("shifted_sound", "swapped_sound", "stretched_sound")
+
+
+def any_fake(labels: Iterable[float | None]) -> float | None:
+    """1 where any of these is known to be fake, 0 where all that are known are genuine; None where none is known (None
+    or NaN)."""
+    return max((label for label in labels if label is not None and not math.isnan(label)), default=None)
+
+
+def fake_of(sample: Sample) -> float | None:
+    """Of a clip, as any_fake of its modalities and of their sync."""
+    return any_fake(getattr(sample, f"{modality}_fake") for modality in MODALITIES)
+
+
+def label_of(sample: Sample, head: str) -> float:
+    """Of a clip, 1, 0 or NaN. "whole": picture and sound together, as the papers have it. "sync": fake in forgeries
+    that are MISMATCHED alone."""
+    if head == "whole":
+        label = any_fake((sample.video_fake, sample.audio_fake))
+        return math.nan if label is None else label
+    label = getattr(sample, f"{head}_fake")
+    return math.nan if head == "sync" and label == 1 and sample.forged not in MISMATCHED else label
 
 
 def labels_between(sample: Sample, start_s: np.ndarray, end_s: np.ndarray) -> dict[str, np.ndarray]:
@@ -38,9 +62,9 @@ def whole_label(sample: Sample, labels: dict[str, np.ndarray]) -> np.ndarray:
 def _label(sample: Sample, modality: str, start_s: np.ndarray, end_s: np.ndarray) -> np.ndarray:
     label = getattr(sample, f"{modality}_fake")
     spans = np.array([(begin_s, until_s) for name, begin_s, until_s in sample.spans if name == modality])
-    fake = 1.0 if modality != "sync" or sample.forged in MISMATCHED else np.nan
+    fake = label_of(sample, modality)
     if label != 1 or not len(spans):
-        return np.full(len(start_s), fake if label == 1 else label)
+        return np.full(len(start_s), fake)
     begin_s, until_s = spans.T
     overlap_s = np.minimum(end_s[:, None], until_s) - np.maximum(start_s[:, None], begin_s)  # [n, spans]
     overlap_s = np.maximum(overlap_s, 0.0)

@@ -10,6 +10,7 @@ import numpy as np
 
 from detectors import Thresholds, Verdict
 from detectors.contract import MODALITIES
+from training.labels import fake_of
 from training.localization import covers_whole, measure_spans, span_intervals, true_spans
 from training.metrics import (
     auc,
@@ -25,6 +26,7 @@ from training.metrics import (
 HEADS = {**{name: f"{name}_fake" for name in MODALITIES}, "score": "fake"}  # score of a Row -> its label
 VERDICTS = tuple(str(v) for v in Verdict)
 LEVELS = ("light", "medium", "heavy")  # compression, in terciles
+MOVED = "moved_sound"  # the family of genuine clips whose sound was moved to measure sync
 CONTROLS = ("sound_only", "picture_only", "silence_only")
 
 
@@ -62,13 +64,13 @@ class Row(Known):
     segments: tuple[tuple[str, float, float, float], ...] = ()
     proposals: tuple[tuple[str, float, float, float], ...] = ()
     controls: dict[str, dict[str, float | None]] = field(default_factory=dict)  # control -> head -> score
+    moved_sync: float | None = None  # sync of the same genuine clip, its sound moved
     shortcut: dict[str, float] = field(default_factory=dict)  # head -> score of the baseline
 
     @property
     def fake(self) -> float | None:
         """1 when anything is known to be fake, 0 when all that is known is genuine."""
-        known = [label for label in (self.video_fake, self.audio_fake, self.sync_fake) if label is not None]
-        return max(known) if known else None
+        return fake_of(self)
 
     @property
     def person(self) -> str:
@@ -81,6 +83,7 @@ def summarise(rows: list[Row], thresholds: Thresholds, draws: int = 1000) -> dic
     families: a family's fakes against all genuine clips of the modality ("whole" for the clip's score). compression:
     clips by terciles of CRF where all have one, else of bit rate, among clips with, and among those without a picture.
     reliability: the groups of training.metrics.reliability, of the whole clip's score: points of a diagram.
+    sync is that of genuine clips and of the same with their sound moved, beside fakes that are known to be out of sync.
     ap_*, ar_* and segments: where it was manipulated, over genuine clips and those of which a known part is fake.
     """
     result: dict = {"clips": len(rows), "families": {}, "compression": {}, "controls": {}}
@@ -88,6 +91,7 @@ def summarise(rows: list[Row], thresholds: Thresholds, draws: int = 1000) -> dic
     for head, label in HEADS.items():
         name = "whole" if head == "score" else head
         judged = [row for row in rows if getattr(row, label) is not None]
+        judged += _moved(rows) if head == "sync" else []
         scored = [row for row in judged if getattr(row, head) is not None]
         figures = {**_head_figures(scored, head, thresholds, draws),
                    "coverage": round(len(scored) / max(len(judged), 1), 3)}
@@ -114,6 +118,12 @@ def summarise(rows: list[Row], thresholds: Thresholds, draws: int = 1000) -> dic
                                     for v in VERDICTS}
     result |= _marking(rows)
     return result | _localization(rows, draws)
+
+
+def _moved(rows: list[Row]) -> list[Row]:
+    """Genuine clips again, out of sync: their sound was moved."""
+    return [replace(row, family=MOVED, sync_fake=1.0, sync=row.moved_sync, controls={}) for row in rows
+            if row.sync_fake == 0 and row.moved_sync is not None]
 
 
 def _figures(rows: list[Row], head: str, draws: int) -> dict:

@@ -149,12 +149,17 @@ def load_noises(folder: Path | None) -> list[np.ndarray]:
 # ---- windows ----------------------------------------------------------------------------------------------------
 
 
-def cut_evenly(sample: Sample, spec: InputSpec, most: int | None = None) -> Windows:
-    """The app's windows of a sample, or at most so many of them, evenly spread."""
+def spread_starts(sample: Sample, spec: InputSpec, most: int | None = None) -> np.ndarray:
+    """Where the app's windows of a sample start, or at most so many of them, evenly spread."""
     starts_s = window_starts(sample.duration_s, spec)
     if most and len(starts_s) > most:
         starts_s = starts_s[np.linspace(0, len(starts_s) - 1, 2 * most + 1).astype(int)[1::2]]
-    return cut_windows(sample.clip(), spec, starts_s)[0]
+    return starts_s
+
+
+def cut_evenly(sample: Sample, spec: InputSpec, most: int | None = None) -> Windows:
+    """The windows of spread_starts."""
+    return cut_windows(sample.clip(), spec, spread_starts(sample, spec, most))[0]
 
 
 def window_scores(detector: Detector, samples: Iterable[Sample],

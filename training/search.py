@@ -26,13 +26,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
-from training.crossval import Scored, figures_of, label_of
+from training.crossval import Scored, figures_of
 from training.datasets.splits import source_folds
-from training.evaluate import score_by_facts
 from training.evidence import EVIDENCE, Evidence, Material, degraded
+from training.labels import label_of
 from training.metrics import stratified_auc
 from training.sampling import Sample, read_samples
 from training.shards import read_index
+from training.shortcuts import score_by_facts
 
 FOLDS = 5
 COMPONENTS = 64  # that the regression reads, at most

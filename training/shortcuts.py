@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,19 +38,27 @@ def simple_models() -> dict[str, object]:
     }
 
 
+def score_by_facts(facts: Sequence[dict[str, float]], fake: np.ndarray,
+                   asked: Sequence[dict[str, float]]) -> dict[str, np.ndarray]:
+    """Model -> what it, fitted to facts and fake [n], says of the clips that are asked for [m]. Classes count alike."""
+    names = sorted({name for fact in facts for name in fact})
+    x, asked_x = (np.array([[fact.get(name, np.nan) for name in names] for fact in part]) for part in (facts, asked))
+    weight = np.where(fake == 1, 1 / (fake == 1).sum(), 1 / (fake == 0).sum())
+    scores = {}
+    for name, model in simple_models().items():
+        last = {"logisticregression__sample_weight": weight} if name == "linear" else {"sample_weight": weight}
+        scores[name] = model.fit(x, fake, **last).predict_proba(asked_x)[:, 1]
+    return scores
+
+
 def rank_by_facts(facts: list[dict[str, float]], fake: np.ndarray, groups: list[str]) -> dict[str, np.ndarray]:
     """Model -> held-out score of every clip [n]; NaN where too few groups leave it out."""
-    names = sorted(set.union(*(set(f) for f in facts)))
-    x = np.array([[f.get(name, np.nan) for name in names] for f in facts])
-    x = x[:, np.isfinite(x).any(axis=0)]
     scores = {model: np.full(len(fake), np.nan) for model in simple_models()}
-    for fit, held in StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0).split(x, fake, groups):
+    for fit, held in StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0).split(fake, fake, groups):
         if len(set(fake[fit])) < 2:
             continue
-        for name, model in simple_models().items():
-            weight = np.where(fake[fit] == 1, 1 / max((fake[fit] == 1).sum(), 1), 1 / max((fake[fit] == 0).sum(), 1))
-            last = {"logisticregression__sample_weight": weight} if name == "linear" else {"sample_weight": weight}
-            scores[name][held] = model.fit(x[fit], fake[fit], **last).predict_proba(x[held])[:, 1]
+        for name, told in score_by_facts([facts[row] for row in fit], fake[fit], [facts[row] for row in held]).items():
+            scores[name][held] = told
     return scores
 
 

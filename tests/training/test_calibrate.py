@@ -22,18 +22,17 @@ from training.calibrate import (
     calibrate,
     clip_logits,
     draw_thresholds,
-    fake_of,
     fit_heads,
     fit_platt,
     held_parts,
     highest_moment,
-    label_of,
     main,
     own_whole,
     threshold_at,
     threshold_for_new_sources,
     trained_weights,
 )
+from training.labels import fake_of
 from training.sampling import read_samples, split_fold
 
 NAN = np.nan
@@ -95,13 +94,6 @@ def test_the_whole_is_left_out_where_it_repeats_the_only_modality_there_is():
     assert own_whole(scores).tolist() == [0.7]
     assert own_whole(told(video=[0.1, 0.2], audio=[0.3, NAN], whole=[0.7, 0.6])).tolist() == [0.7, 0.6]
     assert own_whole(told(whole=[0.7])).tolist() == [0.7] and own_whole(told(video=[0.1])) is None
-
-
-def test_labels_of_the_whole_and_of_sync():
-    assert label_of(sample(video=0, audio=1), "whole") == 1 and label_of(sample(video=0), "whole") == 0
-    assert math.isnan(label_of(sample(sync=1), "whole")) and fake_of(sample(sync=1)) == 1
-    assert label_of(sample(sync=1, forged="shifted_sound"), "sync") == 1 and label_of(sample(sync=0), "sync") == 0
-    assert math.isnan(label_of(sample(sync=1, forged="blend"), "sync")) and math.isnan(fake_of(sample()))
 
 
 def test_a_clip_s_logit_is_of_its_higher_half_and_unknown_clips_do_not_count():

@@ -19,6 +19,7 @@ from training.evaluate import (
     Material,
     chosen_detectors,
     command_for,
+    exchange_halves,
     gather_items,
     judge_by_facts,
     keep_picture,
@@ -103,6 +104,37 @@ def test_controls_take_away_what_they_say_and_leave_the_clip_alone():
     assert silence.speech_s == clip.speech_s and clip.waveform[-1] == 0.5
     assert keep_sound(sound) is sound and keep_picture(sound) is None
     assert keep_picture(picture) is picture and keep_silence(picture) is None
+
+
+def test_moved_sound_is_the_same_sound_at_other_moments():
+    """A voice from 1.5 to 3 s of 4: its last second comes first, its first half second last."""
+    clip = replace(clip_of(), waveform=np.arange(4 * AUDIO_HZ, dtype=np.float32), speech_s=((1.5, 3.0),))
+    moved = exchange_halves(clip)
+    assert moved.waveform[0] == 2 * AUDIO_HZ and moved.waveform[2 * AUDIO_HZ] == 0 and clip.waveform[0] == 0
+    assert moved.speech_s == ((0.0, 1.0), (3.5, 4.0)) and moved.tracks is clip.tracks
+    assert exchange_halves(clip_of()) is None  # 2 s: its halves are too near
+    assert exchange_halves(keep_sound(clip)) is None and exchange_halves(keep_picture(clip)) is None
+
+
+def test_genuine_talk_is_judged_again_with_its_sound_moved(monkeypatch):
+    """A detector that says how far from silence a window starts: the moved clip starts loud."""
+
+    class Listener(Brightness):
+        def score(self, windows):
+            told = super().score(windows)
+            return replace(told, sync=np.full(len(told.start_s), told.audio[0]))
+
+    monkeypatch.setattr(evaluate, "load", lambda name, device: Listener())
+    long = replace(clip_of(), waveform=np.repeat(clip_of().waveform, 2), speech_s=((0.0, 4.0),))
+    long = replace(long, info=replace(long.info, duration_s=4.0))
+
+    class Place:
+        clip = staticmethod(lambda: long)
+
+    [answer] = measure_clip(Item(place=Place, **GENUINE | {"sync_fake": 0.0}, facts={"fps": 25.0}), ["brightness"])
+    assert (answer.sync, answer.moved_sync) == (pytest.approx(0.05), pytest.approx(0.5))
+    [unknown] = measure_clip(Item(place=Place, **GENUINE | {"sync_fake": None}, facts={"fps": 25.0}), ["brightness"])
+    assert unknown.moved_sync is None
 
 
 def test_a_row_holds_what_the_app_would_say(brightness):

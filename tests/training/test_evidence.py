@@ -59,9 +59,9 @@ def told():
 def test_regions_and_depths_are_those_asked_for(told):
     whole = regions(material(told), only=("mouth",))
     assert whole.shape == (sum(WIDTHS),) and set(whole) == {120, 121}
-    shallow = regions(material(told), only=("eyes", "skin"), depths=slice(0, 3))
+    shallow = regions(material(told), only=("eyes", "skin"), depths=(0, 3))
     assert shallow.shape == (2 * sum(WIDTHS[:3]),) and set(shallow) == {100, 130}
-    assert set(regions(material(told), only=("eyes",), depths=slice(6, 8))) == {101}
+    assert set(regions(material(told), only=("eyes",), depths=(6, 8))) == {101}
 
 
 def test_moments_are_evenly_spread(told):

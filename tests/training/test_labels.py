@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from training.forge.families import FAMILIES
-from training.labels import MISMATCHED, labels_between, whole_label
+from training.labels import MISMATCHED, any_fake, fake_of, label_of, labels_between, whole_label
 from training.sampling import Sample, read_samples
 
 
@@ -63,6 +63,23 @@ def test_sync_is_fake_only_where_sound_was_shifted_swapped_or_stretched(write_sa
              for name in ("shifted_sound", "swapped_sound", "stretched_sound", "splice", "transplant_mouth", "")]
     told = [label(sample, "sync", (0, 2), (2, 4)) for sample in read_samples(write_samples(*lines))]
     assert told == [[0, 1]] * 3 + [[0, None]] * 3
+
+
+@pytest.mark.parametrize(("labels", "known"), [
+    ((0.0, 1.0, np.nan), 1), ((None, 0.0), 0), ((0.0, np.nan), 0), ((None, np.nan), None), ((), None),
+])
+def test_one_known_fake_makes_a_fake_and_what_is_unknown_does_not_count(labels, known):
+    assert any_fake(labels) == known
+
+
+def test_labels_of_the_whole_and_of_sync(make_sample):
+    def clip(video=np.nan, audio=np.nan, sync=np.nan, forged=""):
+        return make_sample(video_fake=video, audio_fake=audio, sync_fake=sync, forged=forged)
+
+    assert label_of(clip(video=0, audio=1), "whole") == 1 and label_of(clip(video=0), "whole") == 0
+    assert np.isnan(label_of(clip(sync=1), "whole")) and fake_of(clip(sync=1)) == 1
+    assert label_of(clip(sync=1, forged="shifted_sound"), "sync") == 1 and label_of(clip(sync=0), "sync") == 0
+    assert np.isnan(label_of(clip(sync=1, forged="blend"), "sync")) and fake_of(clip()) is None
 
 
 def test_mismatched_are_the_families_that_forge_sync():

@@ -70,6 +70,15 @@ def test_controls_have_figures_of_their_own():
     assert "video:sound_only" not in controls and controls["whole:silence_only"]["genuine"] == 0
 
 
+def test_sync_is_measured_on_genuine_talk_and_on_the_same_with_its_sound_moved():
+    rows = [row(name, None, 0, sync_fake=0.0, sync=still, moved_sync=moved)
+            for name, still, moved in (("a", 0.1, 0.9), ("b", 0.3, 0.2), ("c", 0.2, None))]  # 4.5 of 6
+    told = summarise(rows, THRESHOLDS, DRAWS)
+    assert (told["sync"]["fake"], told["sync"]["genuine"], told["sync"]["auc"]) == (2, 3, 0.75)
+    assert told["families"]["sync:moved_sound"]["auc"] == told["sync"]["auc"]
+    assert told["fake_called"]["NO_SIGNS"] == 0 and told["clips"] == 3  # they are no clips that anybody sent
+
+
 def test_spans_are_measured_where_it_is_known_what_is_fake():
     hit, false = ("video", 2.0, 4.0, 0.9), ("video", 0.0, 1.0, 0.5)
     rows = [

@@ -22,7 +22,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from detectors.contract import InputSpec, WindowScores
+from detectors.contract import MODALITIES, InputSpec, WindowScores
 from detectors.encoders import STEP_S, FaceEncoder, SpeechEncoder, rows_of, to_half
 from detectors.mis_avoidd import (
     SHIPPED,
@@ -37,15 +37,15 @@ from detectors.mis_avoidd import (
     log_bands,
     mis_avoidd_loss,
 )
-from detectors.windows import LEAST_SPEECH_S, window_starts
+from detectors.windows import LEAST_SPEECH_S
 from media import GRID_HZ
 from training.encode import check_encoders
-from training.labels import MODALITIES, labels_between
+from training.labels import labels_between
 from training.lessons import Batch, Lesson
 from training.lessons.ss_avd import PRESENT, Presence
 from training.pretrained import load_encoders, published_encoders
 from training.recipe import Recipe, Section
-from training.sampling import Counterparts, Pool, Sample
+from training.sampling import Counterparts, Pool, Sample, spread_starts
 from training.shards import unpack_pictures
 
 WHITENED_PAIRS = 256  # of each presence that batches have: the figures that features are whitened by come from these
@@ -306,9 +306,7 @@ class MISAVoiDDLesson(Lesson):
         found: list[tuple[Sample, WindowScores]] = []
         rows: dict[str, list[tuple[Clip, int, WindowScores, int]]] = {kind: [] for kind in PRESENT}
         for sample in samples:
-            clip, starts_s = self._clip(sample), window_starts(sample.duration_s, self.spec)
-            if len(starts_s) > windows:
-                starts_s = starts_s[np.linspace(0, len(starts_s) - 1, 2 * windows + 1).astype(int)[1::2]]
+            clip, starts_s = self._clip(sample), spread_starts(sample, self.spec, windows)
             places = clip.places(np.floor(starts_s / STEP_S + 1e-6).astype(int), self.spec)
             if not (places.has_face | places.has_voice).any():
                 continue

@@ -23,7 +23,7 @@ from pydantic import Field, model_validator
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from detectors.contract import WindowScores
+from detectors.contract import MODALITIES, WindowScores
 from detectors.encoders import ROW_SAMPLES, FaceEncoder, SpeechEncoder, to_half
 from detectors.mmms_ba import (
     MMMSBA,
@@ -37,15 +37,15 @@ from detectors.mmms_ba import (
     mmms_ba_loss,
 )
 from detectors.sync import STEP_HZ, load_pair
-from detectors.windows import LEAST_SPEECH_S, window_starts
+from detectors.windows import LEAST_SPEECH_S
 from media import AUDIO_HZ
 from training.encode import check_encoders
-from training.labels import MISMATCHED, MODALITIES, labels_between
+from training.labels import label_of, labels_between
 from training.lessons import Batch, Lesson
 from training.localization import true_spans
 from training.pretrained import load_encoders, published_encoders
 from training.recipe import Recipe, Section
-from training.sampling import Counterparts, Pool, Sample, draw_start
+from training.sampling import Counterparts, Pool, Sample, draw_start, spread_starts
 from training.shards import unpack_pictures
 
 FITTED_WINDOWS = 256  # from which the whitening is taken
@@ -265,11 +265,9 @@ class MMMSBALesson(Lesson):
                 "true_spans": self._spans(sample, fake, start_s, starts_s, whole)}
 
     def _labels(self, sample: Sample) -> tuple[float, float, float]:
-        """Of MODALITIES, NaN for what the network does not read. Sync is known where it was forged by itself: other
-        forgeries tell more by what they did."""
-        hears = "audio" in self.config.parts
-        return (sample.video_fake, sample.audio_fake if hears else np.nan,
-                sample.sync_fake if hears and sample.forged in MISMATCHED else np.nan)
+        """Of MODALITIES, NaN for what the network does not read."""
+        read = MODALITIES if "audio" in self.config.parts else ("video",)
+        return tuple(label_of(sample, name) if name in read else np.nan for name in MODALITIES)
 
     def _spans(self, sample: Sample, modalities: list[str], start_s: float, starts_s: np.ndarray,
                whole: np.ndarray) -> np.ndarray:
@@ -313,10 +311,7 @@ class MMMSBALesson(Lesson):
         detector = self.detector(model)
         found = []
         for sample in samples:
-            starts_s = window_starts(sample.duration_s, self.spec)
-            if len(starts_s) > windows:
-                starts_s = starts_s[np.linspace(0, len(starts_s) - 1, 2 * windows + 1).astype(int)[1::2]]
-            starts_s = np.array([self._on_grid(start_s) for start_s in starts_s])
+            starts_s = np.array([self._on_grid(start_s) for start_s in spread_starts(sample, self.spec, windows)])
             cut = [(row, window) for row, start_s in enumerate(starts_s)
                    if _anything(window := self._cut(sample, start_s))]
             if cut:
