@@ -4,15 +4,22 @@ result objects. No HTML here."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 
-from detectors.contract import Segment, Thresholds
-from detectors.segments import STEP_S, find_segments, score_curve
-from explain.answer import MODALITIES, detector_name, judged_windows, lanes, listed, marked, several_faces
+from detectors.segments import STEP_S, score_curve
+from explain.answer import (
+    MODALITIES,
+    decided_by_sync,
+    detector_name,
+    follow_from_curve,
+    judged_windows,
+    listed,
+    several_faces,
+)
 from ui import texts
 
 HEADS = ("score", *MODALITIES)
@@ -85,36 +92,18 @@ def tracks(result: dict, modality: str) -> list[int | None]:
 def curve(result: dict, detector: str, modality: str, track: int | None) -> np.ndarray:
     """Score in steps of 0.2 s over the clip [m], NaN where the detector does not judge: the curve that its spans
     follow from."""
-    return _steps(result, detector, modality, track)[1]
-
-
-def _steps(result: dict, detector: str, modality: str, track: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Centres of the steps in seconds, and the curve."""
     windows = judged_windows(result["detectors"][detector], modality, track)
     start_s, end_s, score = np.array(windows, float).reshape(-1, 3).T
-    return score_curve(start_s, end_s, score, float(result.get("duration_s") or 0.0))
+    return score_curve(start_s, end_s, score, float(result.get("duration_s") or 0.0))[1]
 
 
 def opening_level(result: dict, detector: str) -> float | None:
     """The score at which a detector's curves open a span. None where its spans are not those that its curves would
     open: it proposes spans of its own, and no level explains them."""
     answer = result["detectors"][detector]
-    if not answer.get("thresholds"):
+    if not answer.get("thresholds") or not follow_from_curve(answer, float(result.get("duration_s") or 0.0)):
         return None
-    thresholds, duration_s = Thresholds(**answer["thresholds"]), float(result.get("duration_s") or 0.0)
-    for modality, track in lanes(result, answer):
-        opened = find_segments(*_steps(result, detector, modality, track), thresholds, modality=modality,
-                               track_id=track, duration_s=duration_s)
-        if not _same_spans(opened, marked(answer, modality, track)):
-            return None
-    return thresholds.segment_on
-
-
-def _same_spans(opened: Sequence[Segment], told: Sequence[dict]) -> bool:
-    """Up to a step of the curve, as an answer's numbers are rounded."""
-    edges = [(segment.start_s, segment.end_s) for segment in opened]
-    others = sorted((segment["start_s"], segment["end_s"]) for segment in told)
-    return len(edges) == len(others) and bool(np.allclose(edges, others, rtol=0, atol=1.5 * STEP_S))
+    return answer["thresholds"]["segment_on"]
 
 
 # ---- the matrix -------------------------------------------------------------------------------------------------
@@ -332,7 +321,7 @@ def weights(result: dict, head: str) -> dict[str, float]:
     """Share of each detector in the consensus of a head ("score", "video", ...). Only who has a score counts; equal
     shares unless the result carries weights of this head. Where the lip-sync decides the score, those who judge it are
     the ones that count."""
-    if head == "score" and (result.get("consensus") or {}).get("by_sync"):
+    if head == "score" and decided_by_sync(result):
         head = "sync"
     scored = [d for d, answer in (result.get("detectors") or {}).items() if answer.get(head) is not None]
     carried = ((result.get("consensus") or {}).get("weights") or {}).get(head) or {}
@@ -343,7 +332,7 @@ def weights(result: dict, head: str) -> dict[str, float]:
 def weights_words(result: dict, head: str, cards: dict[str, dict]) -> str:
     """Whose scores the consensus of a head is made of, and how much each counts; "" where nobody has one."""
     shares = weights(result, head)
-    if head == "score" and result["consensus"].get("by_sync"):
+    if head == "score" and decided_by_sync(result):
         return BY_SYNC.format(names=listed([detector_name(d, cards) for d in shares]))
     if len(shares) < 2:
         return "".join(f"{detector_name(d, cards)} alone" for d in shares)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from explain.answer import MODALITIES, detector_name, several_faces, verdict_rule, verdict_words
+from explain.answer import MODALITIES, detector_name, offset_words, several_faces, verdict_rule, verdict_words
 from ui import agreement, progress, quality, texts, timeline
 from ui.agreement import HEAD_NAMES, HEADS, Pair, Stance
 from ui.holds import Holds
@@ -26,7 +26,7 @@ SLIVERS = "Edges of spans that lie less than half a second apart are taken as on
 
 TABLE_CAPTION = "Score of each part by each detector, 0 to 1 (1 = manipulated), with the spans that it marks."
 PART, DETECTOR, CONSENSUS = "Part", "Detector", "Together"
-ROWS = {"verdict": "Verdict", "offset": "Sound after picture", "weight": "Weight in the score", "time": "Time",
+ROWS = {"verdict": "Verdict", "offset": quality.OFFSET, "weight": "Weight in the score", "time": "Time",
         "memory": "Memory"}
 MEMORY = "+{rise} MB while scoring"
 MEMORY_WEIGHTS = "{weights} MB of weights, {rise}"
@@ -134,7 +134,7 @@ def scores_html(result: dict, cards: dict[str, dict]) -> str:
         html += f'<p class="tt-hint">{escape(MEMORY_RULE[of])}</p>'
     if len(answers) == 1:
         return html
-    how = verdict_rule(result.get("consensus") or {})
+    how = verdict_rule(result.get("consensus") or {}, cards)
     rule = CONSENSUS_RULE.format(together=CONSENSUS, rule=f"{how[0].lower()}{how[1:]}")
     return f'{html}<p class="tt-hint">{escape(f"{rule} {AFTER_PROBE}" if result.get("probe") else rule)}</p>'
 
@@ -168,7 +168,7 @@ def _spans_words(spans: list[tuple[float, float]]) -> str:
 def _offset_cell(offset_s: float | None) -> str:
     if offset_s is None:
         return ""
-    return f"{offset_s:+.2f} s" if quality.is_found(offset_s) else escape(quality.OFFSET_EDGE)
+    return escape(offset_words(offset_s)[0])
 
 
 def _share_cell(answer: dict, share: float | None) -> str:

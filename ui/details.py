@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import PurePath
 
-from explain.answer import detector_name, segments, several_faces
+from explain.answer import detector_name, detector_verdict_words, segments, several_faces
 from explain.report import report_html, report_name
 from ui import texts
 from ui.markup import clock, download_link, escape, table
@@ -41,7 +41,7 @@ def detectors_html(result: dict, cards: dict[str, dict]) -> str:
         rows.append(
             (
                 escape(detector_name(detector, cards)),
-                escape(_verdict(detector, answer, result)),
+                escape(detector_verdict_words(result, detector)),
                 *(_score(answer.get(k)) for k in ("score", "video", "audio", "sync")),
                 f"<code>{escape(str(answer.get('checkpoint', ''))[:19])}</code>",
             )
@@ -92,16 +92,6 @@ def downloads_html(result: dict, cards: dict[str, dict]) -> str:
     plain = download_link(texts.DOWNLOAD_JSON, name, "application/json",
                           json.dumps(result, indent=2, ensure_ascii=False))
     return f'<p class="tt-downloads">{report}{plain}</p>'
-
-
-def _verdict(detector: str, answer: dict, result: dict) -> str:
-    """In words; where copies of the clip turned it, with what it was before."""
-    verdict = texts.VERDICTS[answer["verdict"]][0]
-    outcome = (result.get("probe") or {"detectors": {}})["detectors"].get(detector)
-    if outcome is None or outcome["verdict_before"] == outcome["verdict"]:
-        return verdict
-    before = texts.VERDICTS[outcome["verdict_before"]][0].lower()
-    return texts.DETECTOR_BEFORE.format(verdict=verdict, before=before)
 
 
 def _score(value: float | None) -> str:

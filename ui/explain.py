@@ -12,7 +12,7 @@ import gradio as gr
 import numpy as np
 
 from explain import REPLACEMENTS, default_method, usual_methods
-from explain.answer import detector_name
+from explain.answer import decided_by_sync, detector_name
 from explain.pictures import Picture
 from ui import progress, texts, timeline
 from ui.explaining import HEADS, LATEST_S, ExplainRun, Kept, Question, Told
@@ -184,7 +184,7 @@ def subject_of(result: dict, path: str, device: str) -> dict | None:
     """What can be explained of an answer: path, device and hash of the clip, the part whose score decided
     (`decided_by`; None: the whole), and per detector that score, all that it tells (`heads`), the spans that it marks
     and its most suspicious moment. None where nothing was judged."""
-    decided_by = "sync" if (result.get("consensus") or {}).get("by_sync") else None
+    decided_by = "sync" if decided_by_sync(result) else None
     detectors = {}
     for name, answer in result.get("detectors", {}).items():
         heads = [h for h in HEADS if any(s is not None for w in answer.get("windows", []) for s in w.get(h) or [])]

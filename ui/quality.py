@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from detectors.sync import MOST, NEAR, STEP_HZ
-from explain.answer import detector_name
+from detectors.sync import NEAR, STEP_HZ
+from explain.answer import detector_name, offset_words
 from media.quality import (
     DARKEST,
     LEAST_COVERAGE,
@@ -33,10 +33,6 @@ OFFSET = "Sound against picture"
 OFFSET_LIMIT = f"usual: up to {NEAR / STEP_HZ:.2f} s either way"
 OFFSET_NONE = "not estimated"
 OFFSET_NONE_WHY = "no chosen detector estimates it, or there was too little face and voice together"
-OFFSET_EDGE = f"no match within {MOST / STEP_HZ:.1f} s either way"
-OFFSET_EDGE_WHY = "nothing was found, so nothing follows"
-OFFSET_USUAL = "within what careless recording and sending leave"
-OFFSET_LARGE = "more than is usual: sound or picture was moved, or comes from elsewhere, or the estimate is wrong"
 AS_ESTIMATED = "{offset}, as {detector} estimates"
 
 TRACES = "Traces of editing"
@@ -168,26 +164,10 @@ def _offset_rows(result: dict, cards: dict[str, dict]) -> list[tuple[str, ...]]:
         offset_s = answer.get("offset_s")
         if offset_s is None:
             continue
-        if not is_found(offset_s):
-            shown, words = OFFSET_EDGE, OFFSET_EDGE_WHY
-        else:
-            shown = offset_words(offset_s)
-            words = OFFSET_USUAL if abs(offset_s) <= (NEAR + 0.5) / STEP_HZ else OFFSET_LARGE
+        shown, words = offset_words(offset_s)
         told = AS_ESTIMATED.format(offset=shown, detector=detector_name(detector, cards))
         rows.append((OFFSET, told, OFFSET_LIMIT, words))
     return rows or [(OFFSET, OFFSET_NONE, OFFSET_LIMIT, OFFSET_NONE_WHY)]
-
-
-def is_found(offset_s: float) -> bool:
-    """False at the end of the search, where the curve has no peak."""
-    return abs(offset_s) <= (MOST - 0.5) / STEP_HZ
-
-
-def offset_words(offset_s: float) -> str:
-    """offset_s: by which the sound comes after the picture."""
-    if round(abs(offset_s), 2) == 0:
-        return "sound and picture come together"
-    return f"the sound comes {abs(offset_s):.2f} s {'after' if offset_s > 0 else 'before'} the picture"
 
 
 def traces_html(result: dict) -> str:

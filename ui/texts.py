@@ -5,14 +5,12 @@ Values are filled in with str.format; callers escape.
 
 from explain.words import (  # noqa: F401 (the report says these too)
     BAND_LABELS,
-    DETECTOR_BEFORE,
     FILE_CAPTION,
     LOWERED,
     LOWERED_BEFORE,
     MODALITIES,
     NOT_JUDGED,
     NOT_JUDGED_NO_HEAD,
-    NOT_JUDGED_NO_WINDOW,
     PROBABILITY_WORDS,
     PROVISIONAL,
     PROVISIONAL_BADGE,

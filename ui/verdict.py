@@ -89,7 +89,7 @@ def _probability(result: dict, cards: dict[str, dict]) -> str:
     more = "".join(f'<p>{escape(words)}</p>' for words in more_alarmed(result, cards))
     return (
         f'<p class="tt-probability">{sentence} <span class="tt-muted">({texts.PROBABILITY_SCALE})</span>. '
-        f"{escape(agreement_words(result))}</p>{more}{band_html(score, thresholds(result))}{_held(result)}"
+        f"{escape(agreement_words(result, cards))}</p>{more}{band_html(score, thresholds(result))}{_held(result)}"
     )
 
 

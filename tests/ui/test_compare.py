@@ -78,7 +78,7 @@ def test_side_by_side_table(several, cards):
                                "0.20 low"]
     assert rows["Sound"] == ["0.10 low SS-AVD alone", "0.10 low", "not judged"]
     assert rows["Lip-sync"] == ["not judged"] * 3
-    assert rows["Sound after picture"] == ["", "", "-0.12 s"]
+    assert rows["Sound against picture"] == ["", "", "the sound comes 0.12 s before the picture"]
     assert rows["Weight in the score"] == ["", "50 %", "50 %"]
     assert rows["Time"] == ["3.9 s in all; 2.0 s of it for reading the clip, once for all", "0.4 s", "1.3 s"]
 
@@ -95,7 +95,7 @@ def test_where_the_lip_sync_decides_its_judges_are_the_ones_that_weigh(several, 
 def test_no_match_of_sound_and_picture_is_no_number(several, cards):
     several["detectors"]["joint_av"]["offset_s"] = -0.6
     rows = {row[0]: row[1:] for row in cells(scores_html(several, cards))}
-    assert rows["Sound after picture"] == ["", "", "no match within 0.6 s either way"]
+    assert rows["Sound against picture"] == ["", "", "no match within 0.6 s either way"]
 
 
 def test_a_probe_s_hand_in_the_verdicts_is_named(several, cards):

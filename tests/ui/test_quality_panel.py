@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from explain import words as said
 from media import prepare
 from media.provenance import read_provenance
 from media.quality import LEAST_SHARPNESS, SMALLEST_FACE_PX
@@ -14,7 +15,7 @@ from tests.strict_html import Page
 from tests.ui.test_html import PAYLOADS
 from ui import quality, texts
 from ui.details import file_html
-from ui.quality import credentials_html, offset_words, panel_html, quality_html, traces_html
+from ui.quality import credentials_html, panel_html, quality_html, traces_html
 
 
 def words(html: str) -> str:
@@ -73,11 +74,12 @@ def test_what_was_not_measured_says_why(result, cards):
 
 
 @pytest.mark.parametrize("offset_s, told, judged", [
-    (0.0, "sound and picture come together", quality.OFFSET_USUAL),
-    (0.12, "the sound comes 0.12 s after the picture", quality.OFFSET_USUAL),
-    (-0.24, "the sound comes 0.24 s before the picture", quality.OFFSET_USUAL),
-    (0.28, "the sound comes 0.28 s after the picture", quality.OFFSET_LARGE),
-    (-0.6, quality.OFFSET_EDGE, quality.OFFSET_EDGE_WHY),
+    (0.0, "sound and picture come together", said.OFFSET_USUAL),
+    (-0.004, "sound and picture come together", said.OFFSET_USUAL),
+    (0.12, "the sound comes 0.12 s after the picture", said.OFFSET_USUAL),
+    (-0.24, "the sound comes 0.24 s before the picture", said.OFFSET_USUAL),
+    (0.28, "the sound comes 0.28 s after the picture", said.OFFSET_LARGE),
+    (-0.6, "no match within 0.6 s either way", said.OFFSET_NOT_FOUND[1]),
     (None, quality.OFFSET_NONE, quality.OFFSET_NONE_WHY),
 ])
 def test_the_offset_is_told_as_an_estimate(result, cards, offset_s, told, judged):
@@ -92,10 +94,6 @@ def test_each_detector_tells_its_own_offset(result, cards):
     result["detectors"]["joint_av"] = {**result["detectors"]["ss_avd"], "offset_s": -0.08}
     told = words(quality_html(result, cards))
     assert "0.04 s after the picture, as SS-AVD" in told and "0.08 s before the picture, as Joint AV" in told
-
-
-def test_offset_words_round_to_what_is_shown():
-    assert offset_words(-0.004) == offset_words(0.0)
 
 
 def test_the_hash_can_be_copied(result):
