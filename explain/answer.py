@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from detectors import available
 from detectors.consensus import SEVERITY
 from detectors.contract import MODALITIES, Thresholds, WindowScores
 from detectors.segments import STEP_S, mark_segments
@@ -73,13 +72,12 @@ def more_alarmed(answer: dict, cards: dict[str, dict]) -> list[str]:
     return said
 
 
-def agreement_words(answer: dict, cards: dict[str, dict] | None = None) -> str:
+def agreement_words(answer: dict, cards: dict[str, dict]) -> str:
     """How many detectors agree with the verdict and how it comes about, as far as there are several; and where a
-    lip-sync decides, whether it was measured. cards: detectors.available() when None.
+    lip-sync decides, whether it was measured.
 
     Counted is what each said of the clip itself: a copy that turns one detector's answer is no disagreement.
     """
-    cards = available() if cards is None else cards
     consensus, said = answer.get("consensus") or {}, []
     if consensus.get("of", 0) > 1:
         agree = sum(verdict_before(answer, d) == verdict_before(answer) for d in answer["detectors"])
@@ -89,9 +87,8 @@ def agreement_words(answer: dict, cards: dict[str, dict] | None = None) -> str:
     return " ".join(said)
 
 
-def verdict_rule(consensus: dict, cards: dict[str, dict] | None = None) -> str:
-    """How the verdict of several detectors comes about: what detectors.consensus did in this answer. cards:
-    detectors.available() when None."""
+def verdict_rule(consensus: dict, cards: dict[str, dict]) -> str:
+    """How the verdict of several detectors comes about: what detectors.consensus did in this answer."""
     if not consensus.get("fitted"):
         return words.RULE["middle"]
     if consensus.get("by_sync"):
@@ -100,7 +97,6 @@ def verdict_rule(consensus: dict, cards: dict[str, dict] | None = None) -> str:
     heard = [name for name, share in weights.items() if share >= LEAST_SHARE]
     if len(heard) == len(weights):
         return words.RULE["scores"]
-    cards = available() if cards is None else cards
     rule = words.RULE["some scores" if len(heard) > 1 else "one score"]
     return rule.format(names=listed([detector_name(name, cards) for name in heard]))
 
