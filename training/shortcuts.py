@@ -43,6 +43,8 @@ def score_by_facts(facts: Sequence[dict[str, float]], fake: np.ndarray,
     """Model -> what it, fitted to facts and fake [n], says of the clips that are asked for [m]. Classes count alike."""
     names = sorted({name for fact in facts for name in fact})
     x, asked_x = (np.array([[fact.get(name, np.nan) for name in names] for fact in part]) for part in (facts, asked))
+    known = np.isfinite(x).any(axis=0)
+    x, asked_x = x[:, known], asked_x[:, known]
     weight = np.where(fake == 1, 1 / (fake == 1).sum(), 1 / (fake == 0).sum())
     scores = {}
     for name, model in simple_models().items():

@@ -1,6 +1,8 @@
-"""Labels over time, worked out by hand on a line of seconds."""
+"""Labels of a clip; and over time, worked out by hand on a line of seconds."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -73,8 +75,10 @@ def test_one_known_fake_makes_a_fake_and_what_is_unknown_does_not_count(labels, 
 
 
 def test_labels_of_the_whole_and_of_sync(make_sample):
+    sample = make_sample()
+
     def clip(video=np.nan, audio=np.nan, sync=np.nan, forged=""):
-        return make_sample(video_fake=video, audio_fake=audio, sync_fake=sync, forged=forged)
+        return replace(sample, video_fake=video, audio_fake=audio, sync_fake=sync, forged=forged)
 
     assert label_of(clip(video=0, audio=1), "whole") == 1 and label_of(clip(video=0), "whole") == 0
     assert np.isnan(label_of(clip(sync=1), "whole")) and fake_of(clip(sync=1)) == 1

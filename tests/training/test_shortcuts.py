@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from training.shortcuts import main, measure
+from training.shortcuts import main, measure, score_by_facts
 
 
 def clip(number: int, **changes) -> dict:
@@ -27,6 +27,12 @@ def corpus(rng: np.random.Generator, louder_db: float) -> list[dict]:
         lines += [clip(number, facts={"loudness_db": loud + rng.normal(0, 0.5), "fps": 25.0}),
                   forged(number, {"loudness_db": loud + louder_db + rng.normal(0, 0.5), "fps": 25.0})]
     return lines
+
+
+def test_a_fact_that_no_clip_of_a_fit_has_is_not_read():
+    facts, fake = [{"x": float(n), "y": float("nan")} for n in range(8)], np.arange(8) >= 4
+    told = score_by_facts(facts, fake, [{"x": 0.0, "y": 1.0, "z": 1.0}, {"x": 7.0}])
+    assert told.keys() == {"linear", "trees"} and told["linear"][0] < 0.5 < told["linear"][1]
 
 
 def test_alike_versions_are_not_told_apart():
