@@ -60,7 +60,7 @@ HEAD_NAMES = {**texts.MODALITIES, "whole": "Whole clip"}
 HEAD_WORDS = {"video": "the picture", "audio": "the sound", "sync": "lip-sync", "whole": "the whole"}
 TITLE = "{detector} on {head}, {span}"
 SPAN, AROUND = "{start} to {end} s", "around {start} s"
-SCORE = "It looked at {spans} and gives {score} for {head} (0 to 1, 1 = manipulated)."
+SCORE = "It looked at {spans} and gives {score} for {head}, from there alone (0 to 1, 1 = manipulated)."
 PENDING, WAITING = "Being made …", "Waiting for its turn."
 SHARE_HEADING = "Which part counts"
 SHARE_HINT = (
@@ -107,7 +107,6 @@ TEST_FIGURES = (
     "{beats} % of {draws} random regions count less. With the marked region alone in place the score is {kept}; with "
     "a random one, {random_kept}."
 )
-INFIDELITY = " Infidelity {infidelity} (0 is perfect)."
 TABLES = {
     "picture": "Picture: regions of the face by time, in log-odds. Press a time to jump there.",
     "sound": "Sound: frequencies by time, in log-odds. Press a time to jump there.",
@@ -390,8 +389,6 @@ def _test_figures(test: dict) -> str:
         return ""
     words = TEST_FIGURES.format(beats=f"{test['beats'] * 100:.0f}", draws=test["draws"], kept=f"{test['kept']:.2f}",
                                 random_kept=f"{test['random_kept']:.2f}")
-    if test["infidelity"] is not None:
-        words += INFIDELITY.format(infidelity=f"{test['infidelity']:.2g}")
     return f'<p class="tt-hint">{escape(words)}</p>'
 
 

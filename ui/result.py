@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from explain.answer import why_not_judged as not_judged_reason  # noqa: F401 (panels take it from here)
 from ui import texts
 
 

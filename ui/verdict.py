@@ -12,11 +12,11 @@ from explain.answer import (
     thresholds,
     verdict_words,
     was_lowered,
+    why_not_judged,
 )
 from ui import agreement, texts
 from ui.markup import escape, percent
 from ui.record import read_record, record_words
-from ui.result import not_judged_reason
 
 
 def verdict_html(result: dict, cards: dict[str, dict]) -> str:
@@ -203,7 +203,7 @@ def _modalities(result: dict) -> str:
     for modality, score in modality_scores(result).items():
         name = escape(texts.MODALITIES[modality])
         if score is None:
-            reason = escape(not_judged_reason(result, modality))
+            reason = escape(why_not_judged(result, modality))
             rows.append(
                 f'<li class="tt-part"><span class="tt-part-name">{name}</span>'
                 f'<span class="tt-bar tt-hatched" aria-hidden="true"></span>'
@@ -249,7 +249,7 @@ def _not_checked(result: dict, cards: dict[str, dict]) -> str:
         return ""
     scores = modality_scores(result)
     items = [
-        texts.NOT_CHECKED_PART.format(part=texts.MODALITIES[m], reason=not_judged_reason(result, m))
+        texts.NOT_CHECKED_PART.format(part=texts.MODALITIES[m], reason=why_not_judged(result, m))
         for m in MODALITIES
         if scores[m] is None
     ]
