@@ -47,7 +47,7 @@ REGIONS = ("eyes", "nose", "mouth", "skin", "border")
 INNER = REGIONS[:4]  # the border shows no forged face, but the site's own
 WIDTHS = (32, 16, 24, 40, 80, 112, 192, 320)  # of Lite0's maps: the stem's and those of its seven stages
 STAGES = 4  # that are run; later ones know things, not textures
-ALL_DEPTHS, TEXTURES = (0, STAGES + 1), (2, STAGES + 1)  # first and last + 1 of WIDTHS that are read
+RUN_DEPTHS, TEXTURES = (0, STAGES + 1), (2, STAGES + 1)  # first and last + 1 of WIDTHS that are read
 STEP_S = 0.32  # detectors that read both encoders take one face and 16 rows of speech per step
 FACE_PX = 160
 AT_ONCE = 16  # faces: more take more memory and hardly less time
@@ -178,7 +178,7 @@ class FaceEncoder(_Frozen):
                           for x in maps], dim=2)  # channels are last in memory: nothing is copied
 
 
-def part_of(told: Tensor, regions: Sequence[str] = REGIONS, depths: tuple[int, int] = ALL_DEPTHS) -> Tensor:
+def part_of(told: Tensor, regions: Sequence[str] = REGIONS, depths: tuple[int, int] = RUN_DEPTHS) -> Tensor:
     """Some regions and maps of what FaceEncoder tells, (..., rows, dim) -> (..., values). Works on arrays, too.
 
     depths: the first and the last + 1 of WIDTHS.

@@ -66,7 +66,7 @@ import torchaudio.functional as AF
 from torch import Tensor, nn
 
 from detectors.contract import Inputs, InputSpec, Windows, WindowScores
-from detectors.encoders import ALL_DEPTHS, INNER, REGIONS, TEXTURES, FaceEncoder, SpeechEncoder, part_of
+from detectors.encoders import INNER, REGIONS, RUN_DEPTHS, TEXTURES, FaceEncoder, SpeechEncoder, part_of
 from detectors.restless import (
     AUDIO_HZ,
     FRAME_SAMPLES,
@@ -98,7 +98,7 @@ class MISAVoiDDConfig:
     face_encoder: str = "xception"  # of a frame; "regions": encoders.FaceEncoder
     speech_encoder: bool = False  # encoders.SpeechEncoder beside the cepstra
     face_regions: tuple[str, ...] = REGIONS  # of a "regions" face that are read ...
-    face_depths: tuple[int, int] = ALL_DEPTHS  # ... in maps from the first of these to before the last
+    face_depths: tuple[int, int] = RUN_DEPTHS  # ... in maps from the first of these to before the last
     deviations: bool = False  # a face is its mean over the frames, and with this also their standard deviation
     masked: bool = False  # frames without a face, and sound after the clip's end, are left out
     frames: int = 20

@@ -62,10 +62,10 @@ from torchvision.models import resnet18
 
 from detectors.contract import Inputs, InputSpec, Segment, Windows, WindowScores
 from detectors.encoders import (
-    ALL_DEPTHS,
     INNER,
     REGIONS,
     ROW_SAMPLES,
+    RUN_DEPTHS,
     TEXTURES,
     FaceEncoder,
     SpeechEncoder,
@@ -125,7 +125,7 @@ class MMMSBAConfig:
     encoder: str = "resnet18"  # or "pretrained"
     mels: int = 64  # of the resnet18 configuration
     face_regions: tuple[str, ...] = REGIONS  # of the pretrained one, as the next two: what is read of a face ...
-    face_depths: tuple[int, int] = ALL_DEPTHS  # ... in maps from the first of these to before the last
+    face_depths: tuple[int, int] = RUN_DEPTHS  # ... in maps from the first of these to before the last
     sync: SyncConfig = SyncConfig()
     components: int = 0  # principal components of the encoder's features that each GRU reads; 0: the features
     contrasts: int = 0  # and of how a sequence differs from its window, which StandOut reads; 0: there is none
