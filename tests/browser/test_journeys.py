@@ -134,6 +134,9 @@ def test_demo_clip_by_keyboard(visit):
     page.wait_for_selector("#verdict h2", timeout=180_000)
     assert "Really changed: picture from" in page.locator("#timeline").inner_text()
 
+    page.locator("#demos button").nth(2).click()  # no answer stays beside another clip
+    page.locator("#verdict h2").wait_for(state="detached")
+
 
 def test_hostile_file_name_is_only_text(visit, tmp_path, talking_clip):
     clip = tmp_path / "a<img src=x onerror=xe=1>${window.xe=2}{{xe}}.mp4"
