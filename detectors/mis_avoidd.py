@@ -54,7 +54,6 @@ second has the same summary; only what both say of the person or the quality can
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import NamedTuple
@@ -84,7 +83,6 @@ from detectors.whitening import Whiten
 
 NAME, CITATION = "MIS-AVoiDD", "arXiv 2310.02234"
 REAL, FAKE = 0, 1  # class order of the two-class head, INFERRED
-LOUD = 30 / 10 * math.log(10)  # a moment within 30 dB of the loudest one counts as voiced
 SPEC = InputSpec(  # INFERRED: 4 s, every second of them 5 faces, at Xception's own size
     window_s=4.0, hop_s=2.0, frames=20, face_px=299, audio_hz=AUDIO_HZ, modalities=("video", "audio")
 )
@@ -96,10 +94,10 @@ class MISAVoiDDConfig:
     """The architecture. JSON-able by `dataclasses.asdict`, read back by `build`."""
 
     face_encoder: str = "xception"  # of a frame; "regions": encoders.FaceEncoder
-    speech_encoder: bool = False  # encoders.SpeechEncoder beside the cepstra
+    speech_encoder: bool = False  # beside the convolutions, how restless the rows of encoders.SpeechEncoder and the
+    # cepstra are is read: detectors.restless
     face_regions: tuple[str, ...] = REGIONS  # of a "regions" face that are read ...
     face_depths: tuple[int, int] = RUN_DEPTHS  # ... in maps from the first of these to before the last
-    deviations: bool = False  # a face is its mean over the frames, and with this also their standard deviation
     masked: bool = False  # frames without a face, and sound after the clip's end, are left out
     frames: int = 20
     face_px: int = 299
@@ -115,7 +113,6 @@ class MISAVoiDDConfig:
     attention_width: int = 2048  # of its feed-forward part [MISA]
     attention_dropout: float = 0.1  # [MISA]
     classifier_dropout: float = 0.5  # [MISA]
-    restless: bool = False  # of sound, how much it changes is read, not what it is like: see detectors.restless
     direct: bool = False  # the heads of video and audio read the features themselves, too
     face_components: int = 0  # principal components that are kept of what each network tells of faces; 0: all of it
     speech_components: int = 0
@@ -150,8 +147,8 @@ class MISAVoiDDConfig:
 
 PAPER = MISAVoiDDConfig()
 SHIPPED = replace(
-    PAPER, face_encoder="regions", face_regions=INNER, face_depths=TEXTURES, speech_encoder=True, restless=True,
-    direct=True, masked=True, frames=SHIPPED_SPEC.frames, face_px=SHIPPED_SPEC.face_px, samples=SHIPPED_SPEC.samples,
+    PAPER, face_encoder="regions", face_regions=INNER, face_depths=TEXTURES, speech_encoder=True, direct=True,
+    masked=True, frames=SHIPPED_SPEC.frames, face_px=SHIPPED_SPEC.face_px, samples=SHIPPED_SPEC.samples,
     filter_scale="linear", sound_widths=(32, 32, 32), dim=32, attention_width=64, face_components=64,
     speech_components=96, feature_dropout=0.2,
 )
@@ -183,15 +180,6 @@ class Output(NamedTuple):
 
 
 # ------------------------------------------------------------------------------------------- features
-
-
-def loud_moments(bands: Tensor, seen: Tensor | None) -> Tensor:
-    """(n, T) bool: the moments within 30 dB of the loudest one of their window. The detector gets no voice
-    detection; where a person speaks into a microphone this is nearly the same."""
-    level = bands.logsumexp(-1)
-    if seen is not None:
-        level = level.masked_fill(~seen, -math.inf)
-    return level > level.amax(1, keepdim=True) - LOUD
 
 
 def at_half_rate(mask: Tensor, steps: int) -> Tensor:
@@ -288,11 +276,10 @@ class MISAVoiDD(nn.Module):
         self.register_buffer("bank", filter_bank(cfg.filter_scale, cfg.filters), persistent=False)
 
         values = cfg.read_faces(torch.empty(1, face_encoder.rows, face_encoder.dim)).shape[1]
-        self.whiten_faces = Whiten(values * (2 if cfg.deviations else 1), cfg.face_components)
+        self.whiten_faces = Whiten(values, cfg.face_components)
         self.whiten_speech = None
         if speech_encoder is not None:
-            values = restless_values(speech_encoder.dim, cfg.cepstra) if cfg.restless else 2 * speech_encoder.dim
-            self.whiten_speech = Whiten(values, cfg.speech_components)
+            self.whiten_speech = Whiten(restless_values(speech_encoder.dim, cfg.cepstra), cfg.speech_components)
         self.drop_features = nn.Dropout(cfg.feature_dropout)
         self.cepstral_net = CepstralNet(cfg)
         self.lip_net = LipNet() if cfg.lips else None
@@ -357,18 +344,15 @@ class MISAVoiDD(nn.Module):
         """"faces" and "speech", those that are there: statistics over time (n, D), before they are whitened."""
         found = {}
         if features.faces is not None:
-            found["faces"] = statistics(features.faces.float(), features.face_seen, self.cfg.deviations)
+            found["faces"] = statistics(features.faces.float(), features.face_seen, deviations=False)
         if features.speech is not None and self.whiten_speech is not None:
             found["speech"] = self._heard(features.speech.float(), features.bands.float(), features.bands_seen)
         return found
 
     def _heard(self, speech: Tensor, bands: Tensor, seen: Tensor | None) -> Tensor:
         """(n, D): what is read of a sound beside the convolutions."""
-        steps = speech.shape[1]
-        if not self.cfg.restless:
-            return statistics(speech, at_half_rate(loud_moments(bands, seen), steps))
         seen = torch.ones(bands.shape[:2], dtype=torch.bool, device=bands.device) if seen is None else seen
-        return how_restless(speech, at_half_rate(seen, steps), self.cepstral_net.cepstra(bands, seen), seen)
+        return how_restless(speech, at_half_rate(seen, speech.shape[1]), self.cepstral_net.cepstra(bands, seen), seen)
 
     def fit_whitening(self, summaries: dict[str, Tensor]) -> None:
         """Whiten by the figures of these `summaries` of training windows; a missing one stays as it is."""
