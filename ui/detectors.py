@@ -389,9 +389,7 @@ def _data(card: dict) -> str:
     parts = dict(sorted(parts.items(), key=lambda item: item[0] != "training"))
     rows = [(escape(name), *(_count(part.get(k)) for k in ("clips", "sources")), _cost_number(part.get("hours")))
             for name, part in parts.items()]
-    note = _part(card, "data").get("note")
-    return (table(DATA_CAPTION, DATA_HEADERS, rows, row_headers=True) + _kinds_html(parts)
-            + _sentence(note if isinstance(note, str) else ""))
+    return table(DATA_CAPTION, DATA_HEADERS, rows, row_headers=True) + _kinds_html(parts)
 
 
 def _kinds_html(parts: dict[str, dict]) -> str:

@@ -194,7 +194,7 @@ def test_a_hostile_card_never_becomes_markup(card, payload):
     def build(text):
         hostile = {**card, "name": text, "paper": text, "commit": text, "commands": [text], "licences": [text],
                    "words": {"tells": text, "blind": text, "encoders": [{"network": text}]},
-                   "data": {text: {"clips": text, "families": {text: text}}, "note": text}}
+                   "data": {text: {"clips": text, "families": {text: text}}}}
         hostile["results"] = {**card["results"], "families": {text: {**WEAK, "fake": text}, f"video:{text}": WEAK},
                               "material": {"split": text, "dataset": text, "route": text}, "reliability":
                               [{"score": 0.1, "fake": 0.1, "clips": text}]}

@@ -264,7 +264,7 @@ class MISAVoiDDLesson(Lesson):
     def batch(self, step: int, rank: int, ranks: int) -> Batch:
         """The fields of detectors.mis_avoidd.Features, n rows, and video_fake, audio_fake, sync_fake (n,): NaN where
         unknown or not shown."""
-        kind = self.presence_at(step)
+        kind = self.recipe.lesson.presence.draw(self.recipe.seed, step)
         rows = [row for pair in range(rank, self.recipe.batch // 2, ranks)
                 for row in self._draw_pair(kind, 1, step, pair)]
         labels = [clip.labels(np.array([start]), self.spec) for clip, start in rows]
@@ -272,11 +272,6 @@ class MISAVoiDDLesson(Lesson):
         return {**cut_features(rows, self.spec, kind),
                 **{f"{name}_fake": torch.tensor([float(label[name][0]) if name in shown else np.nan
                                                  for label in labels]) for name in MODALITIES}}
-
-    def presence_at(self, step: int) -> str:
-        """The same for all processes, so that none waits for the others."""
-        shares = self.recipe.lesson.presence.model_dump()
-        return str(np.random.default_rng((self.recipe.seed, 0, step)).choice(list(shares), p=list(shares.values())))
 
     # ---- what it is asked for -----------------------------------------------------------------------------------
 

@@ -66,6 +66,11 @@ class Presence(Section):
             raise ValueError(f"the shares add up to {total:g}, not 1")
         return self
 
+    def draw(self, seed: int, step: int) -> str:
+        """The kind of a step's batch: the same for all processes, so that none waits for the others."""
+        shares = self.model_dump()
+        return str(np.random.default_rng((seed, 0, step)).choice(list(shares), p=list(shares.values())))
+
 
 class Losses(Section):
     """Weights of the SS-AVD terms: detectors.ss_avd.LossWeights."""
@@ -158,7 +163,7 @@ class SSAVDLesson(Lesson):
 
     def batch(self, step: int, rank: int, ranks: int) -> Batch:
         """video (B, T, 3, H, W) uint8 or None, audio (B, samples) or None, video_fake (B,), audio_fake (B,)."""
-        kind = self.presence_at(step)
+        kind = self.recipe.lesson.presence.draw(self.recipe.seed, step)
         rows = [row for pair in range(rank, self.recipe.batch // 2, ranks) for row in self._draw_pair(kind, step, pair)]
         rows = rows[::2] + rows[1::2]  # genuine ones first
         video, audio, video_fake, audio_fake = zip(*rows)
@@ -168,11 +173,6 @@ class SSAVDLesson(Lesson):
             "video_fake": torch.tensor(video_fake, dtype=torch.float32),
             "audio_fake": torch.tensor(audio_fake, dtype=torch.float32),
         }
-
-    def presence_at(self, step: int) -> str:
-        """The same for all processes, so that none waits for the others."""
-        shares = self.recipe.lesson.presence.model_dump()
-        return str(np.random.default_rng((self.recipe.seed, 0, step)).choice(list(shares), p=list(shares.values())))
 
     def _draw_pair(self, kind: str, step: int, pair: int, degraded: bool = True) -> tuple[Row, Row]:
         """A genuine window and a fake one: of the fake's original where there is one, at the same moment. Both are

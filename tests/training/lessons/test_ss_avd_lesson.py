@@ -84,7 +84,8 @@ def test_a_batch_of_both_keeps_unknown_labels_unknown(make_lesson):
 
 def test_presence_comes_in_its_shares(make_lesson):
     lesson = make_lesson(*corpus(), presence={"picture": 0.5, "sound": 0.3, "both": 0.2})
-    counts = Counter(map(lesson.presence_at, range(1000)))
+    presence = lesson.recipe.lesson.presence
+    counts = Counter(presence.draw(lesson.recipe.seed, step) for step in range(1000))
     assert [counts[kind] / 1000 for kind in ("picture", "sound", "both")] == pytest.approx([0.5, 0.3, 0.2], abs=0.05)
 
 
