@@ -55,15 +55,14 @@ PROBABILITY_WORDS = (  # below this probability, these words
 BAND_LABELS = ("no signs", "some signs", "strong signs")
 MODALITIES = {"video": "Picture", "audio": "Sound", "sync": "Lip-sync"}
 AGREEMENT = "{agree} of {of} detectors give exactly this verdict."
+_NEEDS = "Whatever the score, some signs need a detector that sees some by itself, and strong signs need two."
 RULE = {  # by what decides: see explain.answer.verdict_rule
     "middle": "Where they differ it is the middle one, or the milder of the two in the middle.",
-    "scores": "It follows from all their scores together; strong signs need a second detector that sees some.",
-    "some scores": "It follows from what {names} say; the others do not weigh in it. Strong signs need a second "
-                   "detector that sees some.",
-    "one score": "It follows from what {names} says; the others do not weigh in it. Strong signs need a second "
-                 "detector that sees some.",
-    "sync": "The lip-sync decides: that the sound does not belong to the picture is the stronger sign here. Strong "
-            "signs need a second detector that sees some.",
+    "scores": f"It follows from all their scores together. {_NEEDS}",
+    "some scores": f"It follows from what {{names}} say; the others do not weigh in it. {_NEEDS}",
+    "one score": f"It follows from what {{names}} says; the others do not weigh in it. {_NEEDS}",
+    "sync": "The lip-sync decides: that the sound does not belong to the picture is the stronger sign here. "
+            f"{_NEEDS}",
 }
 SYNC_UNMEASURED = "How often the lip-sync of {names} is right was not measured on mismatched clips."
 MORE_ALARMED = {False: "By itself, {names} finds {signs}.", True: "By themselves, {names} find {signs}."}

@@ -207,8 +207,8 @@ def consensus_page(card: dict) -> str:
         _figures_table(results),
         f"Equal error rate {_number(results['eer'])}. Expected calibration error {_number(results['ece'])}; scores "
         "assume as many fake as genuine clips.",
-        f"MANIPULATED from {everybody['manipulated']:.3f} on, where a second detector finds the clip at least "
-        f"suspicious; SUSPICIOUS from {everybody['suspicious']:.3f} on.",
+        f"MANIPULATED from {everybody['manipulated']:.3f} on, where two detectors find the clip at least suspicious by "
+        f"themselves; SUSPICIOUS from {everybody['suspicious']:.3f} on, where one does.",
         _called(results),
     ]) + "\n"
 
