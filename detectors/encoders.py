@@ -142,7 +142,9 @@ class FaceEncoder(_Frozen):
         """
         if faces.shape[1:] != (3, self.face_px, self.face_px):
             raise ValueError(f"faces must be (n, 3, {self.face_px}, {self.face_px}), not {tuple(faces.shape)}")
-        return recall(self, faces, lambda new: torch.cat([self._look(some) for some in new.split(AT_ONCE)]))
+        # With gradients all maps are kept anyhow, and Grad-CAM reads those of a single pass.
+        at_once = max(len(faces), 1) if torch.is_grad_enabled() else AT_ONCE
+        return recall(self, faces, lambda new: torch.cat([self._look(some) for some in new.split(at_once)]))
 
     def _look(self, faces: Tensor) -> Tensor:
         """As forward."""

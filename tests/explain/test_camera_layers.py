@@ -13,14 +13,17 @@ from explain.maps import grad_cam
 from explain.target import Target
 
 
+@pytest.mark.parametrize("windows", [1, 3])
 @pytest.mark.parametrize("name", shipped())
-def test_a_shipped_detector_s_own_layers_give_a_map(name):
+def test_a_shipped_detector_s_own_layers_give_a_map(name, windows):
+    """Of several windows, too, whose faces are more than an encoder looks at at once."""
     detector = load(name, "cpu")
     spec, draw = detector.spec, torch.Generator().manual_seed(0)
-    faces = torch.rand(1, spec.frames, 3, spec.face_px, spec.face_px, generator=draw)
-    lips = torch.rand(1, spec.lips, 3, spec.lips_px, spec.lips_px, generator=draw) if spec.lips else None
-    inputs = Inputs(faces, lips, 0.1 * torch.randn(1, spec.samples, generator=draw))
-    target = Target(detector, inputs, "whole", blurred(inputs), np.zeros(1), np.full(1, spec.window_s))
+    faces = torch.rand(windows, spec.frames, 3, spec.face_px, spec.face_px, generator=draw)
+    lips = torch.rand(windows, spec.lips, 3, spec.lips_px, spec.lips_px, generator=draw) if spec.lips else None
+    inputs = Inputs(faces, lips, 0.1 * torch.randn(windows, spec.samples, generator=draw))
+    starts_s = spec.hop_s * np.arange(windows)
+    target = Target(detector, inputs, "whole", blurred(inputs), starts_s, starts_s + spec.window_s)
     found = grad_cam(target)
     assert "face" in detector.camera_layers
     for part in detector.camera_layers:
