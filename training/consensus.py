@@ -7,9 +7,9 @@ it was calibrated on. Clips that all of them held out are scored as the app does
 from them. Who held out too few clips that the others held out as well has no say. For each set of two and more, weights
 that are not negative are fitted by logistic regression to the calibrated log-odds of clips whose picture or sound is
 manipulated, and of genuine ones; these classes, and in them published and forged clips, count alike. A set in which
-nobody tells anything gets no fit: it is heard without one. Thresholds of the
-whole answer, sync included, let few of the genuine clips through, as training.calibrate has them. Writes consensus.json
-beside the checkpoints, whose weights it names by their hashes: new ones need a new fit.
+nobody tells anything gets no fit: it is heard without one. Thresholds of the whole answer, sync included, let few of
+the genuine clips through, as training.calibrate has them. Writes consensus.json beside the checkpoints, whose weights
+it names by their hashes: new ones need a new fit.
 """
 
 from __future__ import annotations
