@@ -41,3 +41,13 @@ def test_elsewhere_nothing_happens(monkeypatch):
     monkeypatch.setattr(heap, "_glibc", lambda: None)
     heap.keep_freed_memory.__wrapped__()
     heap.return_freed_memory()
+
+
+def test_where_no_c_library_has_a_name_nothing_is_done(monkeypatch):
+    monkeypatch.setattr(heap.ctypes.util, "find_library", lambda name: None)
+    heap._glibc.cache_clear()
+    try:
+        assert heap._glibc() is None
+        heap.return_freed_memory()
+    finally:
+        heap._glibc.cache_clear()

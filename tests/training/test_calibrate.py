@@ -266,3 +266,8 @@ def test_probabilities_are_about_clips_as_they_are_found(run):
     assert as_found([*samples, *pair]) == list(samples)
     genuine = [s for s in samples if fake_of(s) == 0]
     assert as_found([*genuine, *pair]) == [*genuine, *pair]  # nothing fake would be left
+
+
+def test_log_odds_far_above_1_keep_their_share_of_alarms():
+    genuine = np.array([5.0, 4.0, 3.0, 2.5, 1.0])
+    assert (genuine >= threshold_at(genuine, 0.2)).sum() == 1
