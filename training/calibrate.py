@@ -35,7 +35,7 @@ from detectors.segments import clip_score
 from training.labels import fake_of, label_of
 from training.lessons import LESSONS
 from training.log import read_log
-from training.sampling import Sample, read_training_samples, split_fold
+from training.sampling import Sample, read_training_samples, split_fold, without_forged
 from training.shards import read_command
 
 HEADS = ("video", "audio", "sync", "whole")
@@ -154,11 +154,10 @@ def held_samples(samples: Sequence[Sample], card: dict, fold: int) -> list[Sampl
 
 
 def as_found(samples: Sequence[Sample]) -> list[Sample]:
-    """Clips of the corpora, without forgeries and the originals beside them, where there are genuine and fake ones of
-    these: what training.forge makes is shorter, more hidden and more degraded than what people bring, and a probability
-    that was fitted to it would be timid."""
-    forged = {(s.folder, s.group) for s in samples if s.forged}
-    found = [s for s in samples if (s.folder, s.group) not in forged]
+    """Clips of the corpora, without forgeries, the originals beside them and coded copies, where there are genuine and
+    fake ones of these: what training.forge makes is shorter, more hidden and more degraded than what people bring, and
+    a probability that was fitted to it would be timid."""
+    found = [s for s in without_forged(samples) if not s.coded]
     return found if {fake_of(s) for s in found} >= {0, 1} else list(samples)
 
 
