@@ -355,6 +355,11 @@ class MISAVoiDD(nn.Module):
         seen = torch.ones(bands.shape[:2], dtype=torch.bool, device=bands.device) if seen is None else seen
         return how_restless(speech, at_half_rate(seen, speech.shape[1]), self.cepstral_net.cepstra(bands, seen), seen)
 
+    @property
+    def whitening(self) -> dict[str, Whiten]:
+        """Of what `summaries` gives."""
+        return {"faces": self.whiten_faces} | ({} if self.whiten_speech is None else {"sound": self.whiten_speech})
+
     @torch.no_grad()
     def start_head(self, name: str, weights: Tensor) -> None:
         """Let a head ("video", "audio" or "whole") of a network with `direct` say these log-odds of the whitened

@@ -99,7 +99,8 @@ def calibrate(run: Path, samples: Sequence[Sample], jobs: int = 1, clips: int | 
     state, card = read_checkpoint(trained_weights(run))
     parts = held_parts(run, card, samples, clips)
     card["calibration"] = fit_heads(analyse_all(parts, {}, jobs))
-    genuine = [Part(part.checkpoint, tuple(s for s in as_found(part.held) if fake_of(s) == 0)) for part in parts]
+    genuine = [Part(part.checkpoint, tuple(s for s in as_found(part.held, coded=True) if fake_of(s) == 0))
+               for part in parts]
     card["thresholds"] = draw_thresholds(analyse_all(genuine, card["calibration"], jobs))
     module = MODULES[card["recipe"]["detector"]]
     held = {(s.folder, s.key) for part in parts for s in part.held}
@@ -153,11 +154,11 @@ def held_samples(samples: Sequence[Sample], card: dict, fold: int) -> list[Sampl
     return split_fold(samples, card["recipe"]["folds"], fold, card["recipe"]["seed"])[1]
 
 
-def as_found(samples: Sequence[Sample]) -> list[Sample]:
-    """Clips of the corpora, without forgeries, the originals beside them and coded copies, where there are genuine and
-    fake ones of these: what training.forge makes is shorter, more hidden and more degraded than what people bring, and
-    a probability that was fitted to it would be timid."""
-    found = [s for s in without_forged(samples) if not s.coded]
+def as_found(samples: Sequence[Sample], coded: bool = False) -> list[Sample]:
+    """Clips of the corpora, without forgeries, the originals beside them and (unless `coded`) copies through codecs,
+    where there are genuine and fake ones of these: what training.forge makes is shorter, more hidden and more degraded
+    than what people bring, and a probability that was fitted to it would be timid."""
+    found = [s for s in without_forged(samples) if coded or not s.coded]
     return found if {fake_of(s) for s in found} >= {0, 1} else list(samples)
 
 
@@ -250,7 +251,8 @@ def own_whole(scores: WindowScores) -> np.ndarray | None:
 
 
 def draw_thresholds(genuine: Scored) -> dict[str, float]:
-    """Operating points from the answers to genuine clips: the clip's score, and its highest moment.
+    """Operating points from the answers to genuine clips, as they are and through codecs: the clip's score, and its
+    highest moment.
 
     Raises: ValueError when there is none.
     """

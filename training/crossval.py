@@ -35,7 +35,7 @@ from training.calibrate import HEADS, fold_runs, threshold_at, trained_weights
 from training.labels import label_of
 from training.lessons import LESSONS, recipe_of
 from training.metrics import auc, bootstrap_interval, stratified_auc
-from training.sampling import Sample, read_training_samples, split_fold, without_forged
+from training.sampling import Sample, read_training_samples, split_fold
 from training.shards import read_index
 from training.shortcuts import score_by_facts
 
@@ -95,11 +95,10 @@ def _of_head(head: str, told: Sequence[tuple], learnt: Sequence[Sample], facts: 
 def summarise(scored: Sequence[Scored]) -> dict[str, dict[str, dict]]:
     """Material -> head -> figures; None for what cannot be told."""
     found: dict[str, dict[str, dict]] = {}
-    published = {(s.folder, s.key) for s in without_forged(s.sample for s in scored)}
+    groups = {(s.sample.folder, s.sample.group) for s in scored if s.sample.forged}
     for material in MATERIALS:
         part = [s for s in scored if material == (
-            "forged" if (s.sample.folder, s.sample.key) not in published else
-            "coded" if s.sample.coded else "published")]
+            "forged" if (s.sample.folder, s.sample.group) in groups else "coded" if s.sample.coded else "published")]
         heads = {head: figures_of([s for s in part if s.head == head], material) for head in HEADS}
         found[material] = {head: figures for head, figures in heads.items() if figures}
     return found

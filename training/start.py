@@ -18,6 +18,8 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from detectors.whitening import Whiten
+from training.labels import fake_of
+from training.sampling import Sample, without_forged
 
 READ = {"video": ("faces",), "audio": ("sound",), "whole": ("faces", "sound")}  # by each head, in this order
 STRENGTH = 0.05  # inverse of the penalty on the weights
@@ -37,6 +39,13 @@ class Row(NamedTuple):
         labels = [label for label, name in ((self.video_fake, "faces"), (self.audio_fake, "sound"))
                   if name in self.summaries]
         return 1.0 if 1 in labels else sum(labels)
+
+
+def learnt_from(samples: Sequence[Sample]) -> Sequence[Sample]:
+    """Clips of the corpora and their coded copies, where there are genuine and fake ones of these; else all. Partial
+    forgeries add nothing to a fit (docs/experiments.md, 21)."""
+    found = without_forged(samples)
+    return found if {fake_of(s) for s in found} >= {0, 1} else samples
 
 
 def start_heads(rows: Sequence[Row], whiten: Mapping[str, Whiten], start_head: Callable[[str, Tensor], None]) -> None:

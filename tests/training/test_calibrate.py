@@ -81,8 +81,8 @@ def told(video=None, audio=None, sync=None, whole=None, proposals=None) -> Windo
 
 
 def sample(video=NAN, audio=NAN, sync=NAN, forged="") -> SimpleNamespace:
-    return SimpleNamespace(video_fake=video, audio_fake=audio, sync_fake=sync, forged=forged, source="site", folder="",
-                           key=next(KEYS), group=next(KEYS))
+    return SimpleNamespace(video_fake=video, audio_fake=audio, sync_fake=sync, forged=forged, coded="", source="site",
+                           folder="", key=next(KEYS), group=next(KEYS))
 
 
 def answer(scores: WindowScores, score: float = 0.5) -> SimpleNamespace:

@@ -13,7 +13,7 @@ from training.consensus import LEAST_CLIPS, counts, fit, fit_set, heard
 
 
 def sample(number: int, fake: float, forged: str = "", group: str = "") -> SimpleNamespace:
-    return SimpleNamespace(folder="shards", key=str(number), group=group or str(number), forged=forged,
+    return SimpleNamespace(folder="shards", key=str(number), group=group or str(number), forged=forged, coded="",
                            source=f"s{number % 3}", video_fake=fake, audio_fake=np.nan, sync_fake=np.nan)
 
 
@@ -61,6 +61,18 @@ def test_mismatched_clips_teach_no_weights_and_still_count():
     made, worth = fit_set(("a", "b"), said, samples)
     assert made.weights == without.weights and made.bias == without.bias
     assert worth["clips"] == 60 and worth["genuine"] == 20 and worth["auc"] == 1
+
+
+def test_genuine_copies_through_codecs_raise_thresholds_and_nothing_else():
+    samples = {n: sample(n, float(n % 2)) for n in range(80)}
+    said = {n: {"a": say(0.9 if n % 2 else 0.1), "b": say(0.5)} for n in samples}
+    without, worth_without = fit_set(("a", "b"), said, samples)
+    for n in range(80, 120, 2):
+        samples[n] = SimpleNamespace(**{**vars(sample(n, 0.0)), "coded": "amr 8 kHz"})
+        said[n] = {"a": say(0.9), "b": say(0.5)}
+    made, worth = fit_set(("a", "b"), said, samples)
+    assert (made.weights, made.bias) == (without.weights, without.bias)
+    assert worth == {**worth_without, "coded": 20} and made.manipulated > without.manipulated
 
 
 def test_who_held_out_other_clips_than_the_rest_has_no_say():

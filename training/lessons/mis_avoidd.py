@@ -45,9 +45,9 @@ from training.lessons import Batch, Lesson
 from training.lessons.ss_avd import PRESENT, Presence
 from training.pretrained import load_encoders, published_encoders
 from training.recipe import Recipe, Section
-from training.sampling import Counterparts, Pool, Sample, spread_starts, without_forged
+from training.sampling import Counterparts, Pool, Sample, spread_starts
 from training.shards import unpack_pictures
-from training.start import Row, start_heads
+from training.start import Row, learnt_from, start_heads
 
 FITTED_WINDOWS = 4  # of a clip: whitening and the heads' first weights come from these
 SCORED_AT_ONCE = 256  # windows
@@ -246,8 +246,8 @@ class MISAVoiDDLesson(Lesson):
 
     def _start(self) -> None:
         """Whitening and the heads' first weights, from some windows of every clip as it is."""
-        rows = [row for sample in without_forged(self.samples) for row in self._rows_of(self._clip(sample))]
-        start_heads(rows, {"faces": self.model.whiten_faces, "sound": self.model.whiten_speech}, self.model.start_head)
+        rows = [row for sample in learnt_from(self.samples) for row in self._rows_of(self._clip(sample))]
+        start_heads(rows, self.model.whitening, self.model.start_head)
 
     @torch.no_grad()
     def _rows_of(self, clip: Clip) -> list[Row]:

@@ -37,9 +37,9 @@ from training.labels import labels_between
 from training.lessons import Batch, Lesson
 from training.pretrained import load_encoders, published_face_encoder
 from training.recipe import Recipe, Section
-from training.sampling import Counterparts, Pool, Sample, cut_evenly, cut_window, draw_start, without_forged
+from training.sampling import Counterparts, Pool, Sample, cut_evenly, cut_window, draw_start
 from training.start import Row as FittedRow
-from training.start import start_heads
+from training.start import learnt_from, start_heads
 
 PRESENT = {"picture": ("video",), "sound": ("audio",), "both": ("video", "audio")}
 FOLLOWED = ("video", "audio", "whole")  # losses that the log keeps
@@ -130,7 +130,7 @@ class SSAVDLesson(Lesson):
     def _fit_beside(self) -> None:
         """Whitening and the heads' first weights, from some windows of every clip as it is."""
         beside = self.model.beside
-        rows = [row for sample in without_forged(self.samples) for row in self._rows_of(sample)]
+        rows = [row for sample in learnt_from(self.samples) for row in self._rows_of(sample)]
         start_heads(rows, {"faces": beside.whiten_faces, "sound": beside.whiten_sound}, self.model.start_head)
 
     @torch.no_grad()
