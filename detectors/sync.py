@@ -311,7 +311,7 @@ def stitch(windows: Windows) -> Strip | None:
             last = min(round(end_s * AUDIO_HZ), len(audio))
             if windows.heard_s is not None:  # after the sound's end come repetitions of it
                 last = min(last, first + round(windows.heard_s[n] * AUDIO_HZ))
-            part = windows.audio[n, :max(last - first, 0)]
+            part = windows.audio[n][:max(last - first, 0)]
             audio[first:first + len(part)], heard[first:first + len(part)] = part, True
     return Strip(lips, audio, seen & heard.reshape(steps, STEP_SAMPLES).all(1))
 
