@@ -708,3 +708,21 @@ def test_a_checkpoint_in_half_precision_loads_strictly():
         load_detector({**state, "more": torch.zeros(1)}, card)
     with pytest.raises(RuntimeError):
         load_detector({k: v for k, v in state.items() if not k.startswith("absent")}, card)
+
+
+def test_heads_start_as_they_are_told():
+    """Of the whitened features, faces first; codes and convolutions have no part in it yet."""
+    model, inputs = make(replace(TINY, direct=True)), clips(3)
+    features = model.encode(inputs)
+    told = model.summaries(features)
+    faces, sound = (model.whitening[name](told[name]) for name in ("faces", "sound"))
+    read = {"video": faces, "audio": sound, "whole": torch.cat([faces, sound], dim=1)}
+    before = model.eval().tell(features)
+    for name, x in read.items():
+        weights = torch.arange(1.0, x.shape[1] + 1)
+        model.start_head(name, weights)
+        with torch.no_grad():
+            logit = getattr(model.tell(features), name)
+        bias = logit - x @ weights
+        torch.testing.assert_close(bias, bias[:1].expand(3), rtol=1e-3, atol=1e-3)
+        assert not torch.allclose(logit, getattr(before, name))
