@@ -8,7 +8,7 @@ gives it are found in a second, from the windows of all clips at once, where ste
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -39,6 +39,17 @@ class Row(NamedTuple):
         labels = [label for label, name in ((self.video_fake, "faces"), (self.audio_fake, "sound"))
                   if name in self.summaries]
         return 1.0 if 1 in labels else sum(labels)
+
+
+def as_rows(shown: Mapping[str, tuple[np.ndarray, Tensor]], labels: Mapping[str, np.ndarray], source: str) -> list[Row]:
+    """Of the windows of a clip: those that show "faces" or "sound" [n] bool, and the summaries of these (m, D);
+    labels as training.labels.labels_between has them."""
+    told: dict[int, dict[str, Tensor]] = defaultdict(dict)
+    for name, (there, summaries) in shown.items():
+        for window, summary in zip(np.flatnonzero(there), summaries):
+            told[window][name] = summary
+    return [Row(found, labels["video"][window] if "faces" in found else math.nan,
+                labels["audio"][window] if "sound" in found else math.nan, source) for window, found in told.items()]
 
 
 def learnt_from(samples: Sequence[Sample]) -> Sequence[Sample]:

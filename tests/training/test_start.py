@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from detectors.whitening import Whiten
-from training.start import Row, fit_line, learnt_from, start_heads
+from training.start import Row, as_rows, fit_line, learnt_from, start_heads
 
 
 def rows_of(count: int, video: bool = True, audio: bool = True) -> list[Row]:
@@ -57,6 +57,15 @@ def test_of_the_whole_is_known_what_the_shown_parts_are():
     assert Row(both, 0.0, 1.0, "").whole_fake == 1 and Row(both, 1.0, nan, "").whole_fake == 1
     assert Row(both, 0.0, 0.0, "").whole_fake == 0 and isnan(Row(both, 0.0, nan, "").whole_fake)
     assert Row({"sound": torch.zeros(1)}, nan, 0.0, "").whole_fake == 0
+
+
+def test_rows_hold_what_a_window_shows():
+    shown = {"faces": (np.array([True, False, True]), torch.tensor([[1.0], [3.0]])),
+             "sound": (np.array([False, False, True]), torch.tensor([[30.0]]))}
+    first, third = as_rows(shown, {"video": np.array([0.0, 0.0, 1.0]), "audio": np.array([1.0, 1.0, 0.0])}, "site")
+    assert first.summaries == {"faces": torch.tensor([1.0])} and first.video_fake == 0 and isnan(first.audio_fake)
+    assert (third.video_fake, third.audio_fake, third.source) == (1, 0, "site")
+    assert (third.summaries["faces"], third.summaries["sound"]) == (3, 30)
 
 
 def test_a_large_source_counts_as_the_root_of_its_size():

@@ -10,7 +10,6 @@ own, not the window; but a window is as long as a piece, so it holds each place 
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -47,7 +46,7 @@ from training.pretrained import load_encoders, published_encoders
 from training.recipe import Recipe, Section
 from training.sampling import Counterparts, Pool, Sample, spread_starts
 from training.shards import unpack_pictures
-from training.start import Row, learnt_from, start_heads
+from training.start import Row, as_rows, learnt_from, start_heads
 
 FITTED_WINDOWS = 4  # of a clip: whitening and the heads' first weights come from these
 SCORED_AT_ONCE = 256  # windows
@@ -253,15 +252,12 @@ class MISAVoiDDLesson(Lesson):
     def _rows_of(self, clip: Clip) -> list[Row]:
         """What the frozen networks tell of some windows of a clip."""
         starts = np.unique(self._at(spread_starts(clip.sample, self.spec, FITTED_WINDOWS)))
-        places, labels, told = clip.places(starts, self.spec), clip.labels(starts, self.spec), defaultdict(dict)
-        for kind, shown in (("picture", places.has_face), ("sound", places.has_voice)):
-            if shown.any():
-                cut = cut_features([(clip, start) for start in starts[shown]], replace(self.spec, lips=0), kind)
-                for name, summaries in self.model.summaries(to_features(cut)).items():
-                    for row, summary in zip(np.flatnonzero(shown), summaries):
-                        told[row][name] = summary
-        return [Row(told[row], labels["video"][row] if places.has_face[row] else np.nan,
-                    labels["audio"][row] if places.has_voice[row] else np.nan, clip.sample.source) for row in told]
+        places, shown = clip.places(starts, self.spec), {}
+        for name, kind, there in (("faces", "picture", places.has_face), ("sound", "sound", places.has_voice)):
+            if there.any():
+                cut = cut_features([(clip, start) for start in starts[there]], replace(self.spec, lips=0), kind)
+                shown[name] = there, self.model.summaries(to_features(cut))[name]
+        return as_rows(shown, clip.labels(starts, self.spec), clip.sample.source)
 
     def _at(self, starts_s: np.ndarray) -> np.ndarray:
         """Seconds -> steps of STEP_S."""

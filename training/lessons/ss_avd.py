@@ -10,7 +10,6 @@ The heads start from a fit to what stands beside the network's own features (tra
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -39,7 +38,7 @@ from training.pretrained import load_encoders, published_face_encoder
 from training.recipe import Recipe, Section
 from training.sampling import Counterparts, Pool, Sample, cut_evenly, cut_window, draw_start
 from training.start import Row as FittedRow
-from training.start import learnt_from, start_heads
+from training.start import as_rows, learnt_from, start_heads
 
 PRESENT = {"picture": ("video",), "sound": ("audio",), "both": ("video", "audio")}
 FOLLOWED = ("video", "audio", "whole")  # losses that the log keeps
@@ -141,18 +140,14 @@ class SSAVDLesson(Lesson):
         if key not in _ROWS:
             windows = cut_evenly(sample, self.spec, FITTED_WINDOWS)
             labels = labels_between(sample, windows.start_s, windows.end_s)
-            told = defaultdict(dict)
-            for rows, pictures, sounds in ((windows.has_face, windows.faces, None),
-                                           (windows.has_audio, None, windows.audio)):
-                if rows.any():
-                    seen = None if pictures is None else self.model.look(_as_video(pictures[rows]))
-                    heard = None if sounds is None else torch.from_numpy(sounds[rows])
-                    for name, summaries in self.model.summaries(seen, heard).items():
-                        for row, summary in zip(np.flatnonzero(rows), summaries):
-                            told[row][name] = summary
-            _ROWS[key] = [FittedRow(told[row], *(labels[name][row] if part in told[row] else np.nan
-                                                 for name, part in (("video", "faces"), ("audio", "sound"))),
-                                    sample.source) for row in told]
+            shown, faces, sound = {}, windows.has_face, windows.has_audio
+            if faces.any():
+                seen = self.model.look(_as_video(windows.faces[faces]))
+                shown["faces"] = faces, self.model.summaries(seen, None)["faces"]
+            if sound.any():
+                heard = torch.from_numpy(windows.audio[sound])
+                shown["sound"] = sound, self.model.summaries(None, heard)["sound"]
+            _ROWS[key] = as_rows(shown, labels, sample.source)
         return _ROWS[key]
 
     # ---- what a batch is ----------------------------------------------------------------------------------------
