@@ -43,7 +43,9 @@ from training.metrics import auc, stratified_auc
 from training.sampling import Sample, read_training_samples
 
 LEAST_CLIPS = 100  # that all who have a say held out
-RIDGE = 0.002  # on the weights' distance from equal ones, which it leaves where the clips do not tell
+# On the weights' distance from equal ones. Clips are many and sources few: of the sources left out of a fit, weights
+# that lie so near to equal ones tell most (docs/experiments.md, 30).
+RIDGE = 0.1
 Name = tuple[Path, str]  # folder and key of a sample
 
 

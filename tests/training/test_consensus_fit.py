@@ -9,6 +9,7 @@ import pytest
 
 from detectors import Verdict
 from detectors.consensus import Voice
+from training import consensus
 from training.consensus import LEAST_CLIPS, counts, fit, fit_set, heard
 
 
@@ -21,7 +22,8 @@ def say(score: float | None, sync: float | None = None) -> Voice:
     return Voice(score, Verdict.NO_SIGNS, score, sync)
 
 
-def test_who_knows_counts_and_who_guesses_does_not():
+def test_who_knows_counts_and_who_guesses_does_not(monkeypatch):
+    monkeypatch.setattr(consensus, "RIDGE", 0.0)
     rng = np.random.default_rng(0)
     fake = (np.arange(2000) % 2).astype(float)
     knows = (2 * fake - 1) + rng.normal(0, 1, 2000)  # log-odds 2 x for unit noise about -1 and 1
@@ -29,6 +31,15 @@ def test_who_knows_counts_and_who_guesses_does_not():
     assert weights[0] == pytest.approx(2, abs=0.25) and weights[1] < 0.1
     assert weights[2] == 0  # never turned round
     assert bias == pytest.approx(0, abs=0.1)
+
+
+def test_weights_are_pulled_towards_equal_ones():
+    """Two who say the same thing share its weight, and one who guesses keeps some of his."""
+    rng = np.random.default_rng(0)
+    fake = (np.arange(2000) % 2).astype(float)
+    knows = (2 * fake - 1) + rng.normal(0, 1, 2000)
+    weights, _ = fit(np.stack([knows, knows, rng.normal(0, 1, 2000)], axis=1), fake, np.full(2000, 1 / 2000))
+    assert weights[0] == pytest.approx(weights[1], abs=1e-3) and 0.3 < weights[0] < 1 and 0.05 < weights[2] < 1 / 3
 
 
 def test_kinds_of_clips_count_alike_however_many_there_are():
