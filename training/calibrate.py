@@ -132,7 +132,9 @@ def trained_weights(run: Path) -> Path:
 
 
 def held_parts(run: Path, card: dict, samples: Sequence[Sample], clips: int | None = None) -> list[Part]:
-    """The network of the run, or those of its folds, each with the samples of the fold that it held out.
+    """The network of the run, or those of its folds, each with the samples of the fold that it held out. Of `clips` at
+    most in all, and beside them every genuine one with picture and sound: few of these look mismatched, and how few is
+    told by the highest of all.
 
     Raises: CheckpointError where a fold's network is missing.
     """
@@ -141,7 +143,8 @@ def held_parts(run: Path, card: dict, samples: Sequence[Sample], clips: int | No
         weights = trained_weights(folder)
         held = held_samples(samples, read_card(weights), fold)
         if clips is not None:
-            held = some_groups(held, math.ceil(clips / len(folds)), card["recipe"]["seed"])
+            some = {(s.folder, s.key) for s in some_groups(held, math.ceil(clips / len(folds)), card["recipe"]["seed"])}
+            held = [s for s in held if (s.folder, s.key) in some or (s.sync_fake == 0 and s.shows_face and s.has_voice)]
         parts.append(Part(weights, tuple(held)))
     return parts
 
