@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from detectors import guests
-from detectors.consensus import decide, together
+from detectors.consensus import decide, log_odds, probability, together
 from detectors.contract import Analysis, Detector, Thresholds, Verdict, Windows, WindowScores
 from detectors.heap import return_freed_memory
 from detectors.memory import MemoryWatch
@@ -39,7 +39,7 @@ def analyse_clip(clip: PreparedClip, detector: Detector) -> Analysis:
         "audio": clip_score(mean_over_tracks(scores, "audio")) if scores else None,
         "sync": _highest(clip_score(s.sync) for s in scores),
     }
-    whole = whole_score(scores, modalities)
+    whole = whole_score(scores, modalities, "added" in detector.card)
     score = _highest((whole, modalities["sync"]))
     if clip.info.still and score is not None and not detector.card.get("calibrated_for_stills"):
         score = whole = None
@@ -90,11 +90,20 @@ def _highest(scores) -> float | None:
     return max((s for s in scores if s is not None), default=None)
 
 
-def whole_score(scores: Sequence[WindowScores], modalities: dict[str, float | None]) -> float | None:
-    """The detector's own whole-clip head where it has one, else the more suspicious of picture and sound. Sound that
-    does not belong to the picture counts beside it: the papers' heads know of manipulated modalities alone."""
+def whole_score(scores: Sequence[WindowScores], modalities: dict[str, float | None],
+                guest: bool = False) -> float | None:
+    """That picture or sound is manipulated. Sound that does not belong to the picture counts beside it: the papers'
+    heads know of manipulated modalities alone.
+
+    Of the project's detectors: halfway, in log-odds, between their whole-clip head and the more suspicious of picture
+    and sound, which tells more of new sources than either (docs/experiments.md, 30). What a detector from outside says
+    of the whole clip stands as it is. Without one of the two, the other.
+    """
     whole = _highest(clip_score(s.whole) for s in scores)
-    return _highest((modalities["video"], modalities["audio"])) if whole is None else whole
+    part = _highest((modalities["video"], modalities["audio"]))
+    if guest or whole is None or part is None:
+        return part if whole is None else whole
+    return probability((log_odds(whole) + log_odds(part)) / 2)
 
 
 def score_clip(clip: PreparedClip, detectors: Sequence[str], device: str = "auto",

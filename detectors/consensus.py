@@ -61,7 +61,7 @@ class Fit:
         return self.bias + sum(weight * log_odds(voices[name].manipulated) for name, weight in self.weights.items())
 
     def score(self, voices: Mapping[str, Voice]) -> float:
-        return 1 / (1 + math.exp(-max(self.manipulation(voices), mismatch(voices))))
+        return probability(max(self.manipulation(voices), mismatch(voices)))
 
 
 def mismatch(voices: Mapping[str, Voice]) -> float:
@@ -130,6 +130,10 @@ def majority(verdicts: Sequence[Verdict]) -> Verdict:
 def log_odds(score: float) -> float:
     score = min(max(score, SUREST), 1 - SUREST)
     return math.log(score / (1 - score))
+
+
+def probability(log_odds: float) -> float:
+    return 1 / (1 + math.exp(-log_odds))
 
 
 def fit_for(names: Collection[str], folder: Path = CHECKPOINTS) -> Fit | None:

@@ -475,7 +475,7 @@ class JointAVDetector:
         self.camera_layers = {"face": self.model.video.stages[-1] if encoder is None else encoder.camera_layer,
                               "audio": self.model.audio.stages[-1]}
 
-    def score(self, windows: Windows, batch_size: int = 8) -> WindowScores:
+    def score(self, windows: Windows, batch_size: int = 4) -> WindowScores:
         """P(fake) per window: video and audio NaN where the window lacks them, whole where it lacks both.
 
         sync: the sound does not belong to the lips in the 4 s around a window, at the offset of the whole track; NaN

@@ -32,8 +32,8 @@ Departures of `SHIPPED`, which has some thousand training clips and two processo
   of the face and over the frames. Deeper maps and the border around the face told sources apart, not fakes.
 - Of the sound is read how much it changes (detectors.restless), in the rows of a frozen speech encoder and in cepstra,
   AND what a small network makes of the cepstra that is trained here. Means over the window told sources apart.
-- The heads for video and audio read the features themselves beside the specific codes: the codes alone learn too slowly
-  from so few clips.
+- All heads read the features themselves beside the codes, and start from a fit to them: the codes alone learn too
+  slowly from so few clips.
 - Cepstra are linear in frequency (LFCC), not mel: mel filters merge the upper half of the band, where vocoders
   leave their traces.
 - Everything is narrow (d = 32), and of the frozen features only the first principal components over the training
@@ -54,6 +54,7 @@ second has the same summary; only what both say of the person or the quality can
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import NamedTuple
@@ -113,7 +114,7 @@ class MISAVoiDDConfig:
     attention_width: int = 2048  # of its feed-forward part [MISA]
     attention_dropout: float = 0.1  # [MISA]
     classifier_dropout: float = 0.5  # [MISA]
-    direct: bool = False  # the heads of video and audio read the features themselves, too
+    direct: bool = False  # the heads read the features themselves, too
     face_components: int = 0  # principal components that are kept of what each network tells of faces; 0: all of it
     speech_components: int = 0
     feature_dropout: float = 0.0  # share of the frozen features, or of their components, that is dropped in training
@@ -305,8 +306,8 @@ class MISAVoiDD(nn.Module):
         self.heads = nn.ModuleDict({
             m: nn.Sequential(nn.LayerNorm(cfg.dim), nn.Linear(cfg.dim, 1)) for m in cfg.modalities
         })
-        self.direct = nn.ModuleDict({m: nn.Linear(widths[m], 1, bias=False) for m in cfg.modalities} if cfg.direct
-                                    else {})
+        direct = {m: nn.Linear(widths[m], 1, bias=False) for m in cfg.modalities} if cfg.direct else {}
+        self.direct, self.direct_whole = nn.ModuleDict(direct), nn.ModuleDict(copy.deepcopy(direct))
 
     def forward(self, faces: Tensor | None, audio: Tensor | None, lips: Tensor | None = None,
                 face_seen: Tensor | None = None, lips_seen: Tensor | None = None,
@@ -341,12 +342,12 @@ class MISAVoiDD(nn.Module):
         return Features(faces, face_seen, bands, bands_seen, speech, lips, lips_seen)
 
     def summaries(self, features: Features) -> dict[str, Tensor]:
-        """"faces" and "speech", those that are there: statistics over time (n, D), before they are whitened."""
+        """"faces" and "sound", those that are there: statistics over time (n, D), before they are whitened."""
         found = {}
         if features.faces is not None:
             found["faces"] = statistics(features.faces.float(), features.face_seen, deviations=False)
         if features.speech is not None and self.whiten_speech is not None:
-            found["speech"] = self._heard(features.speech.float(), features.bands.float(), features.bands_seen)
+            found["sound"] = self._heard(features.speech.float(), features.bands.float(), features.bands_seen)
         return found
 
     def _heard(self, speech: Tensor, bands: Tensor, seen: Tensor | None) -> Tensor:
@@ -354,11 +355,24 @@ class MISAVoiDD(nn.Module):
         seen = torch.ones(bands.shape[:2], dtype=torch.bool, device=bands.device) if seen is None else seen
         return how_restless(speech, at_half_rate(seen, speech.shape[1]), self.cepstral_net.cepstra(bands, seen), seen)
 
-    def fit_whitening(self, summaries: dict[str, Tensor]) -> None:
-        """Whiten by the figures of these `summaries` of training windows; a missing one stays as it is."""
-        whitens = {"faces": self.whiten_faces, "speech": self.whiten_speech}
-        for name, summary in summaries.items():
-            whitens[name].fit(summary)
+    @property
+    def whitening(self) -> dict[str, Whiten]:
+        """Of what `summaries` gives."""
+        return {"faces": self.whiten_faces} | ({} if self.whiten_speech is None else {"sound": self.whiten_speech})
+
+    @torch.no_grad()
+    def start_head(self, name: str, weights: Tensor) -> None:
+        """Let a head ("video", "audio" or "whole") of a network with `direct` say these log-odds of the whitened
+        features, whatever the codes are: weights of the components of faces, of sound, or (whole) of both."""
+        direct, last = ((self.direct_whole, self.classifier[-1]) if name == "whole" else
+                        (self.direct, self.heads[name][-1]))
+        sizes = {"video": self.whiten_faces.out_dim, "audio": self.whiten_speech.out_dim}
+        own = list(sizes) if name == "whole" else [name]
+        for modality, part in zip(own, weights.split([sizes[modality] for modality in own])):
+            line = direct[modality].weight  # 1 width: what is frozen comes last
+            line.zero_()
+            line[0, -len(part):] = part.to(line)
+        last.weight.zero_()
 
     def tell(self, features: Features) -> Output:
         """The paper's part: codes, fusion, logits.
@@ -378,8 +392,10 @@ class MISAVoiDD(nn.Module):
         told = {m: (head(read[m]) + self.direct[m](vectors[m]) if self.direct else head(read[m]))[:, 0]
                 for m, head in self.heads.items() if m in read}
         picture = [told[m] for m in ("video", "lips") if m in told]
-        return Output(sum(picture) if picture else None, told.get("audio"), two_class[:, FAKE] - two_class[:, REAL],
-                      **codes)
+        whole = two_class[:, FAKE] - two_class[:, REAL]
+        if self.direct_whole:
+            whole = whole + sum(self.direct_whole[m](x)[:, 0] for m, x in vectors.items())
+        return Output(sum(picture) if picture else None, told.get("audio"), whole, **codes)
 
     def _vectors(self, features: Features) -> dict[str, Tensor]:
         """Modality -> (n, width), in the order of the tokens; those that are there."""
@@ -387,7 +403,7 @@ class MISAVoiDD(nn.Module):
         if features.bands is not None:
             vectors["audio"] = self.cepstral_net(features.bands.float(), features.bands_seen)
             if self.whiten_speech is not None:
-                heard = self.drop_features(self.whiten_speech(summaries["speech"]))
+                heard = self.drop_features(self.whiten_speech(summaries["sound"]))
                 vectors["audio"] = torch.cat([vectors["audio"], heard], dim=1)
         if features.faces is not None:
             vectors["video"] = self.drop_features(self.whiten_faces(summaries["faces"]))
@@ -534,7 +550,7 @@ class MISAVoiDDDetector:
         self.card, self.spec, self.device = card, spec, torch.device(device)
         self.camera_layers = {"face": self.model.face_encoder.camera_layer}
 
-    def score(self, windows: Windows, batch_size: int = 8) -> WindowScores:
+    def score(self, windows: Windows, batch_size: int = 4) -> WindowScores:
         """P(fake) per window: video and audio NaN where the window lacks them, whole where it lacks both."""
         scores = score_windows(windows, self.logits, ("video", "audio", "whole"), batch_size, self.device)
         # No sync score: summaries without an order in time cannot tell that the sound is late.

@@ -711,7 +711,7 @@ class MMMSBADetector:
         encoder = getattr(self.model.encoder, "face", None)
         self.camera_layers = {"face": encoder.camera_layer} if isinstance(encoder, FaceEncoder) else {}
 
-    def score(self, windows: Windows, batch_size: int = 4) -> WindowScores:
+    def score(self, windows: Windows, batch_size: int = 2) -> WindowScores:
         """P(fake) of every sequence of the clip, the mean where windows overlap; and segments.
 
         Heads are NaN where a sequence lacks their modality. The answer does not depend on the batch size.

@@ -282,9 +282,18 @@ def estimate_offset_s(lips: Tensor, sound: Tensor, known: Tensor | None = None, 
 class Strip:
     """The windows of one track put back in their places: steps from 0 s on."""
 
-    lips: np.ndarray  # [T, px, px, 3] uint8; black where not known
+    windows: Windows
+    places: np.ndarray  # [T, 2] int: the window that shows the lips of a step, and where in it; -1 where none does
     audio: np.ndarray  # [T·640] float32
     known: np.ndarray  # [T] bool: lips are seen and there is sound
+
+    def lips(self, begin: int, end: int) -> np.ndarray:
+        """[end - begin, px, px, 3] uint8 of these steps; black where none are seen."""
+        window, row = self.places[begin:end].T
+        shown = window >= 0
+        cut = np.zeros((end - begin, *self.windows.lips.shape[2:]), np.uint8)
+        cut[shown] = self.windows.lips[window[shown], row[shown]]
+        return cut
 
 
 def stitch(windows: Windows) -> Strip | None:
@@ -296,24 +305,22 @@ def stitch(windows: Windows) -> Strip | None:
     if windows.lips is None or windows.audio is None:
         return None
     steps = math.ceil(round(windows.end_s.max() * STEP_HZ, 6))
-    lips = np.zeros((steps, *windows.lips.shape[2:]), np.uint8)
-    seen = np.zeros(steps, bool)
+    places = np.full((steps, 2), -1)
     audio = np.zeros(steps * STEP_SAMPLES, np.float32)
     heard = np.zeros(steps * STEP_SAMPLES, bool)
     for n, (start_s, end_s) in enumerate(zip(windows.start_s, windows.end_s)):
         if windows.has_face[n]:
             rows = np.flatnonzero(windows.lips_seen[n])
             rows = rows[rows + round(start_s * STEP_HZ) < steps]
-            at = rows + round(start_s * STEP_HZ)
-            lips[at], seen[at] = windows.lips[n, rows], True
+            places[rows + round(start_s * STEP_HZ)] = np.stack([np.full(len(rows), n), rows], axis=1)
         if windows.has_audio[n]:
             first = round(start_s * AUDIO_HZ)
             last = min(round(end_s * AUDIO_HZ), len(audio))
             if windows.heard_s is not None:  # after the sound's end come repetitions of it
                 last = min(last, first + round(windows.heard_s[n] * AUDIO_HZ))
-            part = windows.audio[n, :max(last - first, 0)]
+            part = windows.audio[n][:max(last - first, 0)]
             audio[first:first + len(part)], heard[first:first + len(part)] = part, True
-    return Strip(lips, audio, seen & heard.reshape(steps, STEP_SAMPLES).all(1))
+    return Strip(windows, places, audio, (places[:, 0] >= 0) & heard.reshape(steps, STEP_SAMPLES).all(1))
 
 
 @dataclass(frozen=True)
@@ -339,7 +346,7 @@ def judge_track(pair: SyncPair, windows: Windows) -> TrackSync | None:
     pieces = []
     for first in range(0, len(strip.known), PIECE):
         begin, end = max(first - EDGE, 0), min(first + PIECE + EDGE, len(strip.known))
-        lips = torch.from_numpy(strip.lips[begin:end]).to(device).permute(0, 3, 1, 2).float() / 255
+        lips = torch.from_numpy(strip.lips(begin, end)).to(device).permute(0, 3, 1, 2).float() / 255
         audio = torch.from_numpy(strip.audio[begin * STEP_SAMPLES:end * STEP_SAMPLES]).to(device)
         pieces.append([vectors[0, first - begin:][:PIECE] for vectors in pair(lips[None], audio[None])])
     lips, sound = map(torch.cat, zip(*pieces))

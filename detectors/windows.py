@@ -14,6 +14,7 @@ from media.crops import let_go
 NEAREST_FACE_S = 0.25  # a missing frame may be stood in for by one at most this far away
 LEAST_SPEECH_S = 0.3  # voice that a window must hold for its sound to be judged
 MOST_BYTES = 64 * 2**20  # of crops that are cut at once: a minute of joint_av's windows; ten would take a gigabyte
+MOST_SAMPLES = 4 * 2**20  # of sound, likewise: two minutes of windows that overlap by half
 
 
 class Crops:
@@ -29,6 +30,31 @@ class Crops:
 
     def __getitem__(self, index) -> np.ndarray:
         return _cut_crops(self._crops, self._rows[index], self._wanted[index], self.shape[2])
+
+    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype)
+
+
+class Sounds:
+    """Sound of many windows, cut when it is asked for: indexed by its first axis like an array [n, samples] float32."""
+
+    def __init__(self, parts: list[np.ndarray], samples: int, stretch: bool):
+        """parts: of each window what there is of it, at most so many samples."""
+        self.shape = (len(parts), samples)
+        self._parts, self._stretch = parts, stretch
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index) -> np.ndarray:
+        rows = np.arange(len(self))[index]
+        cut = np.zeros((*rows.shape, self.shape[1]), np.float32)
+        for row, place in zip(rows.ravel(), cut.reshape(-1, self.shape[1])):
+            part = self._parts[row]
+            place[:len(part)] = part
+            if self._stretch and len(part):
+                place[:] = fill(part, len(place))
+        return cut
 
     def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[:], dtype)
@@ -102,9 +128,9 @@ def _find_crops(track: FaceTrack, spec: InputSpec, count: int, starts: np.ndarra
 
 
 def in_memory(windows: Windows) -> Windows:
-    """The same with plain arrays, for those who cannot be asked to take Crops."""
-    return replace(windows, **{name: np.asarray(crops) for name in ("faces", "lips")
-                               if (crops := getattr(windows, name)) is not None})
+    """The same with plain arrays, for those who cannot be asked to take Crops and Sounds."""
+    return replace(windows, **{name: np.asarray(cut) for name in ("faces", "lips", "audio")
+                               if (cut := getattr(windows, name)) is not None})
 
 
 def _crops(crops: np.ndarray, rows: np.ndarray, wanted: np.ndarray, side_px: int) -> np.ndarray | Crops:
@@ -129,7 +155,7 @@ def _resized(crop: np.ndarray, side_px: int) -> np.ndarray:
 
 
 def _cut_audio(clip: PreparedClip, spec: InputSpec, starts: np.ndarray,
-               ends: np.ndarray) -> tuple[np.ndarray | None, np.ndarray, np.ndarray | None]:
+               ends: np.ndarray) -> tuple[np.ndarray | Sounds | None, np.ndarray, np.ndarray | None]:
     """audio [n, samples] float32, has_audio [n] and heard_s [n]; None when the clip's sound cannot be judged."""
     if spec.audio_hz != AUDIO_HZ:
         raise ValueError(f"clips are prepared at {AUDIO_HZ} Hz; the detector asks for {spec.audio_hz}")
@@ -137,15 +163,15 @@ def _cut_audio(clip: PreparedClip, spec: InputSpec, starts: np.ndarray,
     if clip.waveform is None or clip.quality.blocks("audio") or "audio" not in spec.modalities:
         return None, has_audio, None
     heard_s = np.clip(len(clip.waveform) / AUDIO_HZ - starts, 0.0, ends - starts)
-    audio = np.zeros((len(starts), spec.samples), np.float32)
+    parts = []
     for n, (start_s, end_s) in enumerate(zip(starts, ends)):
         first = round(start_s * AUDIO_HZ)
         part = clip.waveform[first:first + min(spec.samples, round((end_s - start_s) * AUDIO_HZ))]
         voiced_s = sum(max(min(end_s, e) - max(start_s, s), 0.0) for s, e in clip.speech_s)
         has_audio[n] = voiced_s >= LEAST_SPEECH_S and len(part) >= 0.5 * AUDIO_HZ
-        if has_audio[n]:
-            audio[n] = fill(part, spec.samples) if spec.stretch else np.pad(part, (0, spec.samples - len(part)))
-    return audio, has_audio, heard_s
+        parts.append(part if has_audio[n] else part[:0])
+    audio = Sounds(parts, spec.samples, spec.stretch)
+    return audio if np.prod(audio.shape) > MOST_SAMPLES else audio[:], has_audio, heard_s
 
 
 def fill(part: np.ndarray, samples: int) -> np.ndarray:

@@ -34,7 +34,7 @@ _TICKS_HZ = 90_000
 _BT601, _BT709, _FULL_RANGE, _LIMITED_RANGE = 6, 1, 2, 1  # as H.264 numbers them
 # codec -> (encoder, container)
 _SOUND = {"aac": ("aac", "mp4"), "opus": ("libopus", "matroska"), "amr": ("libopencore_amrnb", "3gp"),
-          "pcm": ("pcm_s16le", "wav")}
+          "mp3": ("libmp3lame", "mp3"), "mulaw": ("pcm_mulaw", "wav"), "pcm": ("pcm_s16le", "wav")}
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class Variant:
     grain: float = 0.0  # sigma of noise, of 255
     recaptured: bool = False  # as if a screen had been filmed
     # of the sound
-    sound_kbps: float | None = None  # None, with pcm: not compressed
-    sound_codec: str = "aac"  # or "opus", "amr", "pcm"
+    sound_kbps: float | None = None  # None: mulaw and pcm have no choice of it
+    sound_codec: str = "aac"  # or "opus", "amr", "mp3", "mulaw", "pcm"
     sound_hz: int = AUDIO_HZ
     snr_db: float | None = None  # of the voice over what is mixed in behind it
     behind: str = "noise"  # or "music"

@@ -5,10 +5,10 @@
 
 Changes of the recipe's lesson have their names in training/recipes/ablations.yaml. The recipe as it is, and each
 change of it, learn for so many steps by the same seed from the same samples, without fold K; the fold's clips are then
-scored as training.crossval has it. Prints a Markdown table: AUC with its interval by identity, published fakes and
-forgeries apart. With --families, a change is to learn from one family of fake pictures alone, and the table tells the
-picture's AUC for each family of published fakes. Runs lie in RUNS/<detector>/<name>; --resume goes on with what is
-there.
+scored as training.crossval has it. Prints a Markdown table: AUC with its interval by identity, published fakes, coded
+copies and forgeries apart. With --families, a change is to learn from one family of fake pictures alone, and the table
+tells the picture's AUC for each family of published fakes. Runs lie in RUNS/<detector>/<name>; --resume goes on with
+what is there.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ from detectors.segments import clip_score
 from training.labels import fake_of, label_of
 from training.lessons import LESSONS
 from training.log import read_log
-from training.sampling import Sample, read_training_samples, split_fold
+from training.sampling import Sample, read_training_samples, split_fold, without_forged
 from training.shards import read_command
 
 HEADS = ("video", "audio", "sync", "whole")
@@ -99,7 +99,8 @@ def calibrate(run: Path, samples: Sequence[Sample], jobs: int = 1, clips: int | 
     state, card = read_checkpoint(trained_weights(run))
     parts = held_parts(run, card, samples, clips)
     card["calibration"] = fit_heads(analyse_all(parts, {}, jobs))
-    genuine = [Part(part.checkpoint, tuple(s for s in as_found(part.held) if fake_of(s) == 0)) for part in parts]
+    genuine = [Part(part.checkpoint, tuple(s for s in as_found(part.held, coded=True) if fake_of(s) == 0))
+               for part in parts]
     card["thresholds"] = draw_thresholds(analyse_all(genuine, card["calibration"], jobs))
     module = MODULES[card["recipe"]["detector"]]
     held = {(s.folder, s.key) for part in parts for s in part.held}
@@ -131,7 +132,9 @@ def trained_weights(run: Path) -> Path:
 
 
 def held_parts(run: Path, card: dict, samples: Sequence[Sample], clips: int | None = None) -> list[Part]:
-    """The network of the run, or those of its folds, each with the samples of the fold that it held out.
+    """The network of the run, or those of its folds, each with the samples of the fold that it held out. Of `clips` at
+    most in all, and beside them every genuine one with picture and sound: few of these look mismatched, and how few is
+    told by the highest of all.
 
     Raises: CheckpointError where a fold's network is missing.
     """
@@ -140,7 +143,8 @@ def held_parts(run: Path, card: dict, samples: Sequence[Sample], clips: int | No
         weights = trained_weights(folder)
         held = held_samples(samples, read_card(weights), fold)
         if clips is not None:
-            held = some_groups(held, math.ceil(clips / len(folds)), card["recipe"]["seed"])
+            some = {(s.folder, s.key) for s in some_groups(held, math.ceil(clips / len(folds)), card["recipe"]["seed"])}
+            held = [s for s in held if (s.folder, s.key) in some or (s.sync_fake == 0 and s.shows_face and s.has_voice)]
         parts.append(Part(weights, tuple(held)))
     return parts
 
@@ -153,12 +157,11 @@ def held_samples(samples: Sequence[Sample], card: dict, fold: int) -> list[Sampl
     return split_fold(samples, card["recipe"]["folds"], fold, card["recipe"]["seed"])[1]
 
 
-def as_found(samples: Sequence[Sample]) -> list[Sample]:
-    """Clips of the corpora, without forgeries and the originals beside them, where there are genuine and fake ones of
-    these: what training.forge makes is shorter, more hidden and more degraded than what people bring, and a probability
-    that was fitted to it would be timid."""
-    forged = {(s.folder, s.group) for s in samples if s.forged}
-    found = [s for s in samples if (s.folder, s.group) not in forged]
+def as_found(samples: Sequence[Sample], coded: bool = False) -> list[Sample]:
+    """Clips of the corpora, without forgeries, the originals beside them and (unless `coded`) copies through codecs,
+    where there are genuine and fake ones of these: what training.forge makes is shorter, more hidden and more degraded
+    than what people bring, and a probability that was fitted to it would be timid."""
+    found = [s for s in without_forged(samples) if coded or not s.coded]
     return found if {fake_of(s) for s in found} >= {0, 1} else list(samples)
 
 
@@ -251,7 +254,8 @@ def own_whole(scores: WindowScores) -> np.ndarray | None:
 
 
 def draw_thresholds(genuine: Scored) -> dict[str, float]:
-    """Operating points from the answers to genuine clips: the clip's score, and its highest moment.
+    """Operating points from the answers to genuine clips, as they are and through codecs: the clip's score, and its
+    highest moment.
 
     Raises: ValueError when there is none.
     """

@@ -8,8 +8,8 @@ from them. Who held out too few clips that the others held out as well has no sa
 that are not negative are fitted by logistic regression to the calibrated log-odds of clips whose picture or sound is
 manipulated, and of genuine ones; these classes, and in them published and forged clips, count alike. A set in which
 nobody tells anything gets no fit: it is heard without one. Thresholds of the whole answer, sync included, let few of
-the genuine clips through, as training.calibrate has them. Writes consensus.json beside the checkpoints, whose weights
-it names by their hashes: new ones need a new fit.
+the genuine clips through, as training.calibrate has them: as they are, and as copies of training.coded. Writes
+consensus.json beside the checkpoints, whose weights it names by their hashes: new ones need a new fit.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ from training.metrics import auc, stratified_auc
 from training.sampling import Sample, read_training_samples
 
 LEAST_CLIPS = 100  # that all who have a say held out
-RIDGE = 0.002  # on the weights' distance from equal ones, which it leaves where the clips do not tell
+# On the weights' distance from equal ones. Clips are many and sources few: of the sources left out of a fit, weights
+# that lie so near to equal ones tell most (docs/experiments.md, 30).
+RIDGE = 0.1
 Name = tuple[Path, str]  # folder and key of a sample
 
 
@@ -82,7 +84,9 @@ def fit_set(names: Sequence[str], said: Mapping[Name, Mapping[str, Voice]],
     judged = [name for name in samples if all(said[name][d].score is not None for d in names)]
     fake = np.array([fake_of(samples[name]) for name in judged])
     whole = np.array([label_of(samples[name], "whole") for name in judged])
-    taught = [(name, label) for name, label, any_fake in zip(judged, whole, fake) if label == any_fake]  # not by sync
+    coded = np.array([bool(samples[name].coded) for name in judged])
+    taught = [(name, label) for name, label, any_fake in zip(judged, whole, fake)
+              if label == any_fake and not samples[name].coded]  # not by sync
     labels = np.array([label for _, label in taught])
     if len(set(labels)) < 2:
         raise ValueError(f"no genuine, or no fake, clip was held out and judged by all of {', '.join(names)}")
@@ -94,8 +98,9 @@ def fit_set(names: Sequence[str], said: Mapping[Name, Mapping[str, Voice]],
     genuine = score[fake == 0], sources[fake == 0]
     thresholds = {name: round(max(threshold_for_new_sources(*genuine, share), FLOORS[name]), 4)
                   for name, share in FALSE_ALARMS.items()}
-    worth = {"clips": len(judged), "genuine": int((fake == 0).sum()), "auc": round(auc(score, fake), 4),
-             "auc_within_source": round(stratified_auc(score, fake, sources), 4)}
+    found = score[~coded], fake[~coded]
+    worth = {"clips": int((~coded).sum()), "genuine": int((fake[~coded] == 0).sum()), "coded": int(coded.sum()),
+             "auc": round(auc(*found), 4), "auc_within_source": round(stratified_auc(*found, sources[~coded]), 4)}
     return replace(made, **thresholds), worth
 
 
@@ -119,14 +124,15 @@ def heard(held: Mapping[str, set[Name]]) -> tuple[str, ...]:
 
 def score_held(runs: Path, samples: Sequence[Sample], clips: int | None,
                jobs: int) -> tuple[dict[Name, dict[str, Voice]], dict[Name, Sample]]:
-    """What each detector that is heard says, and the samples, of the labelled clips that all of them held out.
+    """What each detector that is heard says, and the samples, of the labelled clips that all of them held out, and of
+    the genuine ones' coded copies.
 
     Raises: CheckpointError as held_parts, or for a run whose weights were not the ones that were shipped; ValueError
     as heard.
     """
     parts = {name: held_parts(runs / name, card, samples) for name, card in fitted().items()}
-    held = {name: {(s.folder, s.key) for part in own for s in as_found(part.held) if fake_of(s) in (0, 1)}
-            for name, own in parts.items()}
+    held = {name: {(s.folder, s.key) for part in own for s in as_found(part.held, coded=True)
+                   if fake_of(s) in ((0,) if s.coded else (0, 1))} for name, own in parts.items()}
     names = heard(held)
     common = set.intersection(*(held[name] for name in names))
     kept = [s for s in samples if (s.folder, s.key) in common]

@@ -3,8 +3,9 @@
     python -m training.crossval RUN [RUN ...] --samples SHARDS [SHARDS ...] [--json]
 
 RUN is a folder of training.train, of one held-out fold or of all (`--fold all`); SHARDS are what it learnt from.
-Every fold's best network scores the samples that it held out. Published fakes and forgeries of training.forge are told
-apart: the first stand for what is met in the wild, the second are what is known to the moment. For each head:
+Every fold's best network scores the samples that it held out. Published fakes, their copies by training.coded, and
+forgeries of training.forge are told apart: the first stand for what is met in the wild, the second for what phones and
+messengers make of it, the third are what is known to the moment. For each head:
 
     auc       over all held-out clips, with its interval by identity
     within    fakes against genuine clips of the same source (of the same original, for forgeries) alone
@@ -38,7 +39,7 @@ from training.sampling import Sample, read_training_samples, split_fold
 from training.shards import read_index
 from training.shortcuts import score_by_facts
 
-MATERIALS = ("published", "forged")
+MATERIALS = ("published", "coded", "forged")
 ALARMS = 0.05
 LEAST_CLIPS = 5  # genuine ones, of a source whose share of the alarms is told
 WINDOWS = 8  # of a clip
@@ -94,9 +95,10 @@ def _of_head(head: str, told: Sequence[tuple], learnt: Sequence[Sample], facts: 
 def summarise(scored: Sequence[Scored]) -> dict[str, dict[str, dict]]:
     """Material -> head -> figures; None for what cannot be told."""
     found: dict[str, dict[str, dict]] = {}
+    groups = {(s.sample.folder, s.sample.group) for s in scored if s.sample.forged}
     for material in MATERIALS:
-        groups = {(s.sample.folder, s.sample.group) for s in scored if s.sample.forged}
-        part = [s for s in scored if ((s.sample.folder, s.sample.group) in groups) == (material == "forged")]
+        part = [s for s in scored if material == (
+            "forged" if (s.sample.folder, s.sample.group) in groups else "coded" if s.sample.coded else "published")]
         heads = {head: figures_of([s for s in part if s.head == head], material) for head in HEADS}
         found[material] = {head: figures for head, figures in heads.items() if figures}
     return found

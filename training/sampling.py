@@ -49,6 +49,7 @@ class Sample:
     duration_s: float
     split: str
     file: str
+    coded: str = ""  # the codec that its sound went through once more, of training.coded; "" for sound as it was found
 
     @property
     def identity(self) -> str:
@@ -139,6 +140,14 @@ def _sample(folder: Path, line: dict) -> Sample:
         "voice_s": tuple((start_s, end_s) for start_s, end_s in line["voice_s"]),
         **{name: math.nan if line[name] is None else line[name] for name in _LABELS},
     })
+
+
+def without_forged(samples: Iterable[Sample]) -> list[Sample]:
+    """Those of groups in which training.forge made nothing: no forgeries, and no originals that went through their
+    chain."""
+    samples = list(samples)
+    forged = {(s.folder, s.group) for s in samples if s.forged}
+    return [s for s in samples if (s.folder, s.group) not in forged]
 
 
 def load_noises(folder: Path | None) -> list[np.ndarray]:

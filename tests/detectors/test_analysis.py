@@ -21,10 +21,23 @@ from media.variants import VARIANTS
 M, S, N = Verdict.MANIPULATED, Verdict.SUSPICIOUS, Verdict.NO_SIGNS
 
 
-def test_the_most_suspicious_face_decides_and_a_missing_whole_head_is_replaced():
+def test_the_most_suspicious_face_decides_halfway_with_the_more_suspicious_part():
+    """Log-odds of 0.8 are twice those of 2 / 3, and of 1 / 3 their negative."""
     start = np.array([0.0])
-    tracks = [WindowScores(start, start + 3, None, None, None, np.array([w]), i) for i, w in enumerate((0.2, 0.7))]
-    assert whole_score(tracks, {"video": 0.9, "audio": 0.9, "sync": 0.9}) == pytest.approx(0.7)
+    tracks = [WindowScores(start, start + 3, None, None, None, np.array([w]), i) for i, w in enumerate((0.2, 0.8))]
+    assert whole_score(tracks, {"video": 0.1, "audio": 1 / 3, "sync": 0.9}) == pytest.approx(2 ** 0.5 / (1 + 2 ** 0.5))
+    assert whole_score(tracks, {"video": 0.8, "audio": None, "sync": None}) == pytest.approx(0.8)
+    assert whole_score(tracks, {"video": None, "audio": None, "sync": None}) == pytest.approx(0.8)
+
+
+def test_what_a_guest_says_of_the_whole_stands():
+    start = np.array([0.0])
+    scores = [WindowScores(start, start + 3, None, None, None, np.array([0.8]), 0)]
+    assert whole_score(scores, {"video": 0.1, "audio": 0.2, "sync": None}, guest=True) == pytest.approx(0.8)
+
+
+def test_a_missing_whole_head_is_replaced():
+    start = np.array([0.0])
     bare = [WindowScores(start, start + 3, np.array([0.3]), None, None, None, 0)]
     assert whole_score(bare, {"video": 0.3, "audio": None, "sync": 0.6}) == pytest.approx(0.3)
     assert whole_score((), {"video": None, "audio": None, "sync": None}) is None

@@ -227,9 +227,10 @@ def test_two_moments_of_sound_are_one_row_of_speech():
 def test_features_are_whitened_by_the_training_features():
     model, inputs = make(), clips(16)
     summaries = model.summaries(model.encode(inputs))
-    model.fit_whitening(summaries)
-    assert summaries["faces"].shape == (16, 2 * 4) and summaries["speech"].shape == (16, 5 + 3 * 8)
-    for name, scale in (("faces", model.whiten_faces), ("speech", model.whiten_speech)):
+    for name, part in model.whitening.items():
+        part.fit(summaries[name])
+    assert summaries["faces"].shape == (16, 2 * 4) and summaries["sound"].shape == (16, 5 + 3 * 8)
+    for name, scale in model.whitening.items():
         standard = scale(summaries[name])
         torch.testing.assert_close(standard.mean(0), torch.zeros(standard.shape[1]), atol=1e-4, rtol=0)
         torch.testing.assert_close(standard.std(0, correction=0), torch.ones(standard.shape[1]), atol=1e-3, rtol=0)
@@ -247,14 +248,14 @@ def test_of_a_sound_only_its_changes_are_read():
     """Rows of the speech encoder may lie anywhere, and the sound may be as loud as it likes."""
     model, inputs = make(), clips(2)
     features = model.encode(inputs)
-    told = model.summaries(features)["speech"]
+    told = model.summaries(features)["sound"]
     seen = torch.ones(features.bands.shape[:2], dtype=torch.bool)
     cepstra = model.cepstral_net.cepstra(features.bands, seen)
     rows_seen = mis_avoidd.at_half_rate(seen, features.speech.shape[1])  # the end of the last row has no band
     torch.testing.assert_close(told, how_restless(features.speech, rows_seen, cepstra, seen))
-    moved = model.summaries(features._replace(speech=features.speech + 5, bands=features.bands + 2))["speech"]
+    moved = model.summaries(features._replace(speech=features.speech + 5, bands=features.bands + 2))["sound"]
     torch.testing.assert_close(moved, told, atol=1e-4, rtol=1e-4)
-    assert not torch.allclose(model.summaries(features._replace(speech=2 * features.speech))["speech"], told)
+    assert not torch.allclose(model.summaries(features._replace(speech=2 * features.speech))["sound"], told)
 
 
 def test_direct_heads_add_what_they_read_of_the_features():
@@ -679,7 +680,8 @@ def test_higher_is_more_fake_for_every_head():
     kinds = [Inputs(faces=faces), Inputs(audio=hum), Inputs(faces=faces, audio=hum)]
     with torch.no_grad():
         features = [model.encode(kind) for kind in kinds]
-    model.fit_whitening(model.summaries(features[2]))
+    for name, summaries in model.summaries(features[2]).items():
+        model.whitening[name].fit(summaries)
     for step in range(60):
         loss, _ = mis_avoidd_loss(model.train().tell(features[step % 3]), fake, fake, fake, labels_alone)
         optimizer.zero_grad()
@@ -706,3 +708,21 @@ def test_a_checkpoint_in_half_precision_loads_strictly():
         load_detector({**state, "more": torch.zeros(1)}, card)
     with pytest.raises(RuntimeError):
         load_detector({k: v for k, v in state.items() if not k.startswith("absent")}, card)
+
+
+def test_heads_start_as_they_are_told():
+    """Of the whitened features, faces first; codes and convolutions have no part in it yet."""
+    model, inputs = make(replace(TINY, direct=True)), clips(3)
+    features = model.encode(inputs)
+    told = model.summaries(features)
+    faces, sound = (model.whitening[name](told[name]) for name in ("faces", "sound"))
+    read = {"video": faces, "audio": sound, "whole": torch.cat([faces, sound], dim=1)}
+    before = model.eval().tell(features)
+    for name, x in read.items():
+        weights = torch.arange(1.0, x.shape[1] + 1)
+        model.start_head(name, weights)
+        with torch.no_grad():
+            logit = getattr(model.tell(features), name)
+        bias = logit - x @ weights
+        torch.testing.assert_close(bias, bias[:1].expand(3), rtol=1e-3, atol=1e-3)
+        assert not torch.allclose(logit, getattr(before, name))

@@ -174,7 +174,8 @@ def test_stitching_puts_windows_back(clip):
     lips, audio = clip
     strip = sync.stitch(windows_of(lips, audio, [0.0, 0.64, 1.28, 1.92, 2.56, 2.72], steps=32))
     assert strip.known.all() and len(strip.known) == 100
-    np.testing.assert_array_equal(strip.lips, lips)
+    np.testing.assert_array_equal(strip.lips(0, 100), lips)
+    np.testing.assert_array_equal(strip.lips(40, 50), lips[40:50])
     np.testing.assert_array_equal(strip.audio, audio)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from detectors import windows as cutting
 from detectors.contract import InputSpec
-from detectors.windows import Crops, cut_windows, fill, in_memory, window_starts
+from detectors.windows import Crops, Sounds, cut_windows, fill, in_memory, window_starts
 from media import AUDIO_HZ, ClipInfo, FaceTrack, Finding, PreparedClip, Quality, Reason
 
 SPEC = InputSpec(window_s=3.0, hop_s=1.0, frames=10, face_px=16, audio_hz=AUDIO_HZ, modalities=("video", "audio"))
@@ -145,6 +145,21 @@ def test_crops_of_many_windows_are_cut_when_they_are_asked_for(monkeypatch):
         plain = getattr(in_memory(later), name)
         assert type(plain) is np.ndarray and np.array_equal(plain, cut)
     assert in_memory(now).faces is now.faces
+
+
+@pytest.mark.parametrize("stretch", [True, False])
+def test_sound_of_many_windows_is_cut_when_it_is_asked_for(monkeypatch, stretch):
+    """A silent window, and one that outlasts the sound, included."""
+    clip = a_clip(duration_s=7.5)
+    clip = replace(clip, waveform=clip.waveform[:6 * AUDIO_HZ], speech_s=((0.0, 2.0), (5.0, 6.0)))
+    (now,) = cut_windows(clip, replace(SPEC, stretch=stretch))
+    monkeypatch.setattr(cutting, "MOST_SAMPLES", 100)
+    (later,) = cut_windows(clip, replace(SPEC, stretch=stretch))
+    assert isinstance(later.audio, Sounds) and later.audio.shape == now.audio.shape and not now.has_audio.all()
+    for index in (0, slice(1, None), np.array([2, 0]), np.array([True, False] * len(now.audio))[:len(now.audio)]):
+        np.testing.assert_array_equal(later.audio[index], now.audio[index])
+    plain = in_memory(later).audio
+    assert type(plain) is np.ndarray and np.array_equal(plain, now.audio)
 
 
 def test_sound_that_ends_before_the_picture_says_where():

@@ -47,7 +47,7 @@ def test_the_recipe_and_its_changes_are_trained_and_measured(monkeypatch, tmp_pa
     asked = [str(written), "--samples", str(four_kinds), "--out", str(out), "--steps", "1"]
     assert main([*asked, "--only", UNCHANGED, "put side by side"]) == 0
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in capsys.readouterr().out.splitlines()]
-    header, rule, plain, changed = (row for row in rows if len(row) == 9)
+    header, rule, plain, changed = (row for row in rows if len(row) == 13)
     assert header[1] == "published, video" and set(rule) == {"---"}
     assert [plain[0], changed[0]] == [UNCHANGED, "put side by side"]
     assert 0 <= float(plain[1].split()[0]) <= 1 and plain[3] == "–"  # SS-AVD does not listen for sync

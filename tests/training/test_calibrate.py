@@ -81,8 +81,8 @@ def told(video=None, audio=None, sync=None, whole=None, proposals=None) -> Windo
 
 
 def sample(video=NAN, audio=NAN, sync=NAN, forged="") -> SimpleNamespace:
-    return SimpleNamespace(video_fake=video, audio_fake=audio, sync_fake=sync, forged=forged, source="site", folder="",
-                           key=next(KEYS), group=next(KEYS))
+    return SimpleNamespace(video_fake=video, audio_fake=audio, sync_fake=sync, forged=forged, coded="", source="site",
+                           folder="", key=next(KEYS), group=next(KEYS))
 
 
 def answer(scores: WindowScores, score: float = 0.5) -> SimpleNamespace:
@@ -234,10 +234,22 @@ def test_what_a_run_held_out_is_known_by_its_sources(run):
 
 def test_a_limit_keeps_whole_groups_and_draws_the_same_again(run):
     folder, samples = run
-    samples = [replace(s, group=f"{s.source}{k // 2}") for k, s in enumerate(samples)]
+    samples = [replace(s, group=f"{s.source}{k // 2}", sync_fake=float("nan")) for k, s in enumerate(samples)]
     card = read_card(folder / "best.safetensors")
     [part], [again] = (held_parts(folder, card, samples, clips=3) for _ in range(2))
     assert len(part.held) == 2 and len({s.group for s in part.held}) == 1 and part == again
+
+
+def test_a_limit_keeps_what_lip_sync_is_calibrated_on(run):
+    """Genuine clips with picture and sound, whichever are drawn beside them."""
+    folder, samples = run
+    card = read_card(folder / "best.safetensors")
+    [everything], [part] = (held_parts(folder, card, samples, clips=clips) for clips in (None, 1))
+    kept = [s for s in everything.held if s.sync_fake == 0 and s.shows_face and s.has_voice]
+    assert kept and {s.key for s in kept} <= {s.key for s in part.held}
+    silent = [replace(s, samples=0) for s in samples]
+    [part] = held_parts(folder, card, silent, clips=1)
+    assert len(part.held) <= 1
 
 
 def test_a_run_without_weights_is_refused_in_words(run, tmp_path, capsys):

@@ -9,11 +9,12 @@ import pytest
 
 from detectors import Verdict
 from detectors.consensus import Voice
+from training import consensus
 from training.consensus import LEAST_CLIPS, counts, fit, fit_set, heard
 
 
 def sample(number: int, fake: float, forged: str = "", group: str = "") -> SimpleNamespace:
-    return SimpleNamespace(folder="shards", key=str(number), group=group or str(number), forged=forged,
+    return SimpleNamespace(folder="shards", key=str(number), group=group or str(number), forged=forged, coded="",
                            source=f"s{number % 3}", video_fake=fake, audio_fake=np.nan, sync_fake=np.nan)
 
 
@@ -21,7 +22,8 @@ def say(score: float | None, sync: float | None = None) -> Voice:
     return Voice(score, Verdict.NO_SIGNS, score, sync)
 
 
-def test_who_knows_counts_and_who_guesses_does_not():
+def test_who_knows_counts_and_who_guesses_does_not(monkeypatch):
+    monkeypatch.setattr(consensus, "RIDGE", 0.0)
     rng = np.random.default_rng(0)
     fake = (np.arange(2000) % 2).astype(float)
     knows = (2 * fake - 1) + rng.normal(0, 1, 2000)  # log-odds 2 x for unit noise about -1 and 1
@@ -29,6 +31,15 @@ def test_who_knows_counts_and_who_guesses_does_not():
     assert weights[0] == pytest.approx(2, abs=0.25) and weights[1] < 0.1
     assert weights[2] == 0  # never turned round
     assert bias == pytest.approx(0, abs=0.1)
+
+
+def test_weights_are_pulled_towards_equal_ones():
+    """Two who say the same thing share its weight, and one who guesses keeps some of his."""
+    rng = np.random.default_rng(0)
+    fake = (np.arange(2000) % 2).astype(float)
+    knows = (2 * fake - 1) + rng.normal(0, 1, 2000)
+    weights, _ = fit(np.stack([knows, knows, rng.normal(0, 1, 2000)], axis=1), fake, np.full(2000, 1 / 2000))
+    assert weights[0] == pytest.approx(weights[1], abs=1e-3) and 0.3 < weights[0] < 1 and 0.05 < weights[2] < 1 / 3
 
 
 def test_kinds_of_clips_count_alike_however_many_there_are():
@@ -61,6 +72,18 @@ def test_mismatched_clips_teach_no_weights_and_still_count():
     made, worth = fit_set(("a", "b"), said, samples)
     assert made.weights == without.weights and made.bias == without.bias
     assert worth["clips"] == 60 and worth["genuine"] == 20 and worth["auc"] == 1
+
+
+def test_genuine_copies_through_codecs_raise_thresholds_and_nothing_else():
+    samples = {n: sample(n, float(n % 2)) for n in range(80)}
+    said = {n: {"a": say(0.9 if n % 2 else 0.1), "b": say(0.5)} for n in samples}
+    without, worth_without = fit_set(("a", "b"), said, samples)
+    for n in range(80, 120, 2):
+        samples[n] = SimpleNamespace(**{**vars(sample(n, 0.0)), "coded": "amr 8 kHz"})
+        said[n] = {"a": say(0.9), "b": say(0.5)}
+    made, worth = fit_set(("a", "b"), said, samples)
+    assert (made.weights, made.bias) == (without.weights, without.bias)
+    assert worth == {**worth_without, "coded": 20} and made.manipulated > without.manipulated
 
 
 def test_who_held_out_other_clips_than_the_rest_has_no_say():

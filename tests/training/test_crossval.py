@@ -15,9 +15,9 @@ from training.sampling import read_samples
 
 
 def scored(fake: float, score: float, source: str = "a", group: str = "", forged: str = "", head: str = "video",
-           shortcut: float = 0.5) -> Scored:
+           shortcut: float = 0.5, coded: str = "") -> Scored:
     sample = SimpleNamespace(source=source, identity=f"{source}/{group}/{score}", group=group or f"{source}{score}",
-                             folder="shards", forged=forged)
+                             folder="shards", forged=forged, coded=coded)
     return Scored(sample, head, fake, score, shortcut)
 
 
@@ -39,6 +39,12 @@ def test_forgeries_stand_beside_their_own_originals_and_apart_from_published_fak
     published = table["published"]["video"]
     assert (published["auc"], published["clips"], published["interval"]) == (1.0, 2, None)  # two people are too few
     assert set(table["forged"]) == {"video"}  # a head that nobody told of is left out
+
+
+def test_copies_through_a_codec_are_told_apart():
+    rows = [scored(0, 0.2), scored(1, 0.9), scored(0, 0.8, coded="opus"), scored(1, 0.7, coded="opus")]
+    table = summarise(rows)
+    assert [table[name]["video"]["auc"] for name in ("published", "coded")] == [1.0, 0.0] and not table["forged"]
 
 
 def test_alarms_are_told_of_the_source_that_has_most_of_them():

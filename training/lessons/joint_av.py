@@ -90,11 +90,11 @@ class JointAVLesson(SSAVDLesson):
         batch = super().batch(step, rank, ranks)
         return {**batch, "mismatched": batch["video_fake"].isnan() & batch["audio_fake"].isnan()}
 
-    def _draw_pair(self, kind: str, step: int, pair: int, degraded: bool = True) -> tuple[Row, Row]:
+    def _draw_pair(self, kind: str, step: int, pair: int) -> tuple[Row, Row]:
         rng = np.random.default_rng((self.recipe.seed, 3, step, pair))
         if kind == "both" and rng.random() < self.recipe.lesson.mismatch_share:
             return self._draw_mismatch(step, pair, rng)
-        return super()._draw_pair(kind, step, pair, degraded)
+        return super()._draw_pair(kind, step, pair)
 
     def _draw_mismatch(self, step: int, pair: int, rng: np.random.Generator) -> tuple[Row, Row]:
         """A genuine window, and the same with sound of another moment or another clip.

@@ -10,7 +10,6 @@ own, not the window; but a window is as long as a piece, so it holds each place 
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -47,8 +46,9 @@ from training.pretrained import load_encoders, published_encoders
 from training.recipe import Recipe, Section
 from training.sampling import Counterparts, Pool, Sample, spread_starts
 from training.shards import unpack_pictures
+from training.start import Row, as_rows, learnt_from, start_heads
 
-WHITENED_PAIRS = 256  # of each presence that batches have: the figures that features are whitened by come from these
+FITTED_WINDOWS = 4  # of a clip: whitening and the heads' first weights come from these
 SCORED_AT_ONCE = 256  # windows
 LEAST_SOUND_S = 0.5  # of a window that must lie inside the clip, as in detectors.windows
 BANDS_PER_STEP, ROWS_PER_STEP = round(100 * STEP_S), round(50 * STEP_S)
@@ -235,7 +235,7 @@ class MISAVoiDDLesson(Lesson):
         self._clips: dict[tuple[Path, str], Clip] = {}
         self._pools = {kind: _Pools(kind, [self._clip(s) for s in samples], self.spec)
                        for kind, share in part.presence if share}
-        self._fit_whitening()
+        self._start()
 
     def _clip(self, sample: Sample) -> Clip:
         name = sample.folder, sample.key
@@ -243,15 +243,25 @@ class MISAVoiDDLesson(Lesson):
             self._clips[name] = read_clip(sample, self._bank, self.config)
         return self._clips[name]
 
-    def _fit_whitening(self) -> None:
-        """By the figures of drawn windows of all kinds, so that they too are balanced."""
-        found: dict[str, list[Tensor]] = defaultdict(list)
-        for kind in self._pools:
-            rows = [row for pair in range(WHITENED_PAIRS) for row in self._draw_pair(kind, 2, pair)]
-            features = to_features(cut_features(rows, replace(self.spec, lips=0), kind))
-            for name, summary in self.model.summaries(features).items():
-                found[name].append(summary)
-        self.model.fit_whitening({name: torch.cat(summaries) for name, summaries in found.items()})
+    def _start(self) -> None:
+        """Whitening and the heads' first weights, from some windows of every clip as it is."""
+        rows = [row for sample in learnt_from(self.samples) for row in self._rows_of(self._clip(sample))]
+        start_heads(rows, self.model.whitening, self.model.start_head)
+
+    @torch.no_grad()
+    def _rows_of(self, clip: Clip) -> list[Row]:
+        """What the frozen networks tell of some windows of a clip."""
+        starts = np.unique(self._at(spread_starts(clip.sample, self.spec, FITTED_WINDOWS)))
+        places, shown = clip.places(starts, self.spec), {}
+        for name, kind, there in (("faces", "picture", places.has_face), ("sound", "sound", places.has_voice)):
+            if there.any():
+                cut = cut_features([(clip, start) for start in starts[there]], replace(self.spec, lips=0), kind)
+                shown[name] = there, self.model.summaries(to_features(cut))[name]
+        return as_rows(shown, clip.labels(starts, self.spec), clip.sample.source)
+
+    def _at(self, starts_s: np.ndarray) -> np.ndarray:
+        """Seconds -> steps of STEP_S."""
+        return np.floor(starts_s / STEP_S + 1e-6).astype(int)
 
     def _draw_pair(self, kind: str, *seed: int) -> list[tuple[Clip, int]]:
         """A genuine window and a fake one, (clip, start)."""
@@ -302,7 +312,7 @@ class MISAVoiDDLesson(Lesson):
         rows: dict[str, list[tuple[Clip, int, WindowScores, int]]] = {kind: [] for kind in PRESENT}
         for sample in samples:
             clip, starts_s = self._clip(sample), spread_starts(sample, self.spec, windows)
-            places = clip.places(np.floor(starts_s / STEP_S + 1e-6).astype(int), self.spec)
+            places = clip.places(self._at(starts_s), self.spec)
             if not (places.has_face | places.has_voice).any():
                 continue
             start_s = places.start * STEP_S

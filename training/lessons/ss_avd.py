@@ -5,13 +5,11 @@ the network, not filled with zeros. A fake and its original show the same moment
 alike: only the manipulation tells them apart. Most are left as they are, because hard degradation leaves nothing of a
 forged face to learn from (docs/experiments.md, 28).
 
-The heads do not start from nothing. What stands beside the network's own features is frozen, so a logistic regression
-finds in a second what steps would not reach; it is their first weights, and steps go on from there.
+The heads start from a fit to what stands beside the network's own features (training.start).
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -20,7 +18,6 @@ from typing import Literal
 import numpy as np
 import torch
 from pydantic import Field, model_validator
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from detectors.contract import Windows
@@ -32,7 +29,6 @@ from detectors.ss_avd import (
     LossWeights,
     SSAVDConfig,
     SSAVDDetector,
-    either_fake,
     ss_avd_loss,
 )
 from training.augment import degrade_faces, degrade_sound
@@ -40,16 +36,17 @@ from training.labels import labels_between
 from training.lessons import Batch, Lesson
 from training.pretrained import load_encoders, published_face_encoder
 from training.recipe import Recipe, Section
-from training.sampling import Counterparts, Pool, Sample, cut_window, draw_start
+from training.sampling import Counterparts, Pool, Sample, cut_evenly, cut_window, draw_start
+from training.start import Row as FittedRow
+from training.start import as_rows, learnt_from, start_heads
 
 PRESENT = {"picture": ("video",), "sound": ("audio",), "both": ("video", "audio")}
 FOLLOWED = ("video", "audio", "whole")  # losses that the log keeps
-FITTED_PAIRS = 400  # of each presence that batches have: whitening and the heads' first weights come from these
-STRENGTH = 0.05  # inverse of the penalty on those weights
-READ = {"video": ("faces",), "audio": ("sound",), "whole": ("faces", "sound")}  # by the heads, of detectors.beside
+FITTED_WINDOWS = 2  # of a clip: whitening and the heads' first weights come from these
 Row = tuple[np.ndarray | None, np.ndarray | None, float, float]  # faces, sound, video_fake, audio_fake
 _MOMENTS = 4  # of a clip that are tried before another clip is drawn
 _CLIPS = 20  # that are tried before the samples are said to hold no such window
+_ROWS: dict[tuple, list[FittedRow]] = {}  # of SSAVDLesson._rows_of
 
 
 class Presence(Section):
@@ -130,34 +127,28 @@ class SSAVDLesson(Lesson):
             self._fit_beside()
 
     def _fit_beside(self) -> None:
-        """Whitening and the heads' first weights, by drawn windows of all kinds as they are, balanced like batches."""
-        drawn = [self._summarise(kind) for kind in self._pools]
-        for part in sorted({part for summaries, _ in drawn for part in summaries}):
-            self.model.beside.fit({part: torch.cat([told[part] for told, _ in drawn if part in told])})
-        for head, parts in READ.items():
-            fit = [(torch.cat([self.model.beside.whiten(part, told[part]) for part in parts], dim=1), fake[head])
-                   for told, fake in drawn if set(parts) <= told.keys()]
-            x, fake = (torch.cat(rows) for rows in zip(*fit)) if fit else (torch.zeros(0), torch.zeros(0))
-            if {0.0, 1.0} <= set(fake.tolist()):
-                known = ~fake.isnan()
-                line = LogisticRegression(C=STRENGTH, max_iter=1000, class_weight="balanced", fit_intercept=False)
-                self.model.start_head(head, torch.from_numpy(line.fit(x[known], fake[known]).coef_[0]))
+        """Whitening and the heads' first weights, from some windows of every clip as it is."""
+        beside = self.model.beside
+        rows = [row for sample in learnt_from(self.samples) for row in self._rows_of(sample)]
+        start_heads(rows, {"faces": beside.whiten_faces, "sound": beside.whiten_sound}, self.model.start_head)
 
     @torch.no_grad()
-    def _summarise(self, kind: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """(what stands beside the network's features in drawn windows, (n, D) each; labels by head, (n,))"""
-        told, video_fake, audio_fake = defaultdict(list), [], []
-        for pair in range(FITTED_PAIRS):
-            for faces, sound, *labels in self._draw_pair(kind, self.recipe.steps, pair, degraded=False):
-                seen = None if faces is None else self.model.look(_as_video(faces[None]))
-                heard = None if sound is None else torch.from_numpy(sound[None])
-                for part, summary in self.model.summaries(seen, heard).items():
-                    told[part].append(summary)
-                video_fake.append(labels[0])
-                audio_fake.append(labels[1])
-        video, audio = torch.tensor(video_fake), torch.tensor(audio_fake)
-        return ({part: torch.cat(rows) for part, rows in told.items()},
-                {"video": video, "audio": audio, "whole": either_fake(video, audio)})
+    def _rows_of(self, sample: Sample) -> list[FittedRow]:
+        """What stands beside the network's features in some windows of a sample. Nothing of it is trained, so lessons
+        of other folds and of other changes share it."""
+        key = type(self), self.recipe.lesson.encoders, self.spec, sample.folder, sample.key
+        if key not in _ROWS:
+            windows = cut_evenly(sample, self.spec, FITTED_WINDOWS)
+            labels = labels_between(sample, windows.start_s, windows.end_s)
+            shown, faces, sound = {}, windows.has_face, windows.has_audio
+            if faces.any():
+                seen = self.model.look(_as_video(windows.faces[faces]))
+                shown["faces"] = faces, self.model.summaries(seen, None)["faces"]
+            if sound.any():
+                heard = torch.from_numpy(windows.audio[sound])
+                shown["sound"] = sound, self.model.summaries(None, heard)["sound"]
+            _ROWS[key] = as_rows(shown, labels, sample.source)
+        return _ROWS[key]
 
     # ---- what a batch is ----------------------------------------------------------------------------------------
 
@@ -174,9 +165,9 @@ class SSAVDLesson(Lesson):
             "audio_fake": torch.tensor(audio_fake, dtype=torch.float32),
         }
 
-    def _draw_pair(self, kind: str, step: int, pair: int, degraded: bool = True) -> tuple[Row, Row]:
+    def _draw_pair(self, kind: str, step: int, pair: int) -> tuple[Row, Row]:
         """A genuine window and a fake one: of the fake's original where there is one, at the same moment. Both are
-        degraded, in the recipe's share of the pairs, or never.
+        degraded, in the recipe's share of the pairs.
 
         Raises: ValueError where _CLIPS draws gave no window in which the modalities can be judged.
         """
@@ -199,7 +190,7 @@ class SSAVDLesson(Lesson):
                 moments_s = [draw_start(real, spec.window_s, rng) for _ in range(_MOMENTS)]
             real_window = cut_window(real, spec, moments_s)
             if real_window is not None:
-                degraded = degraded and rng.random() < self.recipe.lesson.degraded_share
+                degraded = rng.random() < self.recipe.lesson.degraded_share
                 looks = (self.recipe.seed, 2, step, pair) if degraded else None
                 return self._row(real, real_window, looks), self._row(fake, fake_window, looks)
         raise ValueError(f"{_CLIPS} pairs of clips were drawn, and none had a window that can be judged ({kind})")

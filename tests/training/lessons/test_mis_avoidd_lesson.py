@@ -105,9 +105,8 @@ def make(samples, kind: str = "", lesson: dict | None = None, **changes) -> MISA
 
 
 @pytest.fixture(autouse=True)
-def few_pairs_for_whitening(monkeypatch):
-    monkeypatch.setattr(lessons, "WHITENED_PAIRS", 8)
-    monkeypatch.setattr(lessons, "SHIPPED", replace(lessons.SHIPPED, face_components=6, speech_components=6))
+def few_components(monkeypatch):
+    monkeypatch.setattr(lessons, "SHIPPED", replace(lessons.SHIPPED, face_components=3, speech_components=3))
 
 
 # ---- features -------------------------------------------------------------------------------------------------

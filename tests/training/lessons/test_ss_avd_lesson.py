@@ -167,9 +167,6 @@ def test_a_share_of_the_pairs_is_degraded(make_lesson, monkeypatch):
     monkeypatch.setattr(lessons, "degrade_faces", lambda faces, rng: draws.append(rng) or faces)
     lesson.batch(0, 0, 1)
     assert 0.15 < len(draws) / 400 < 0.35
-    draws.clear()
-    lesson._draw_pair("picture", 0, 0, degraded=False)
-    assert not draws
 
 
 # ---- what is fitted before the first step -----------------------------------------------------------------------
@@ -178,7 +175,6 @@ def test_a_share_of_the_pairs_is_degraded(make_lesson, monkeypatch):
 def test_heads_start_from_a_fit_of_what_stands_beside(make_lesson, monkeypatch):
     """Planted: fakes are bright. Before any step the picture's head tells them; the sound's, which saw no fake, stays
     as it was made."""
-    monkeypatch.setattr(lessons, "FITTED_PAIRS", 20)
     monkeypatch.setattr(lessons, "published_face_encoder", lambda: FaceEncoder(128))
     tiny = TinySSAVD.config
     monkeypatch.setattr(TinySSAVD, "config", replace(tiny, textures=True, beside=4, face_px=128))
