@@ -187,6 +187,7 @@ def test_written_clip_reads_back(make_clip):
 
 @pytest.mark.parametrize("suffix", [".mp4", ".ogg"])
 def test_same_input_gives_the_same_bytes(make_clip, suffix):
-    frames = me.moving_pattern(5, 64, 48) if suffix == ".mp4" else None
+    # Not smaller: below some 100 px x264's macroblock tree takes in stray memory and decides as it finds it.
+    frames = me.moving_pattern(5, 160, 120) if suffix == ".mp4" else None
     tone = np.sin(np.arange(6400) / 10).astype(np.float32) * 0.3
     assert make_clip(frames, tone, "a" + suffix).read_bytes() == make_clip(frames, tone, "b" + suffix).read_bytes()
