@@ -28,6 +28,7 @@ from tqdm import tqdm
 
 from detectors import BUILDERS, GUESTS, CheckpointError, analyse, available, choose, resolve_device
 from detectors.analysis import score_clip
+from detectors.familiarity import judge_familiarity
 from detectors.remote import Scorer, score_remotely
 from explain import words
 from explain.answer import verdict_words, was_lowered
@@ -70,7 +71,8 @@ def examine(path: Path, *, detectors: list[str], device: str, cards: dict[str, d
     """One clip's answer. on_stage is told, in words, what is done next."""
     answer = analyse(path, detectors, device, lambda stage, _: on_stage(stage), probe=probe, score=score)
     readable = "error" not in answer
-    clip = prepare(path) if readable and (explain or video) else None  # analyse() has prepared it: it is kept
+    # analyse() has prepared it: it is kept
+    clip = judge_familiarity(prepare(path)) if readable and (explain or video) else None
     explained = explain_answer(clip, answer, device=device, on_stage=on_stage) if explain and readable else []
     if not report:
         return Examined(answer)

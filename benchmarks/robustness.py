@@ -38,6 +38,7 @@ import torch
 from tqdm import tqdm
 
 from detectors import Verdict, analyse, analyse_clip, available, choose, load
+from detectors.familiarity import judge_familiarity
 from detectors.probe import LONGEST_S, Reading, agree, try_variant
 from detectors.recall import remembering
 from media import MediaError, forget, prepare
@@ -146,8 +147,10 @@ def measure_clip(record: Record, root: Path, detectors: Sequence[str], copies: S
         whole = prepare(path)
         clip = whole if whole.duration_s <= LONGEST_S else excerpt(whole, 0.0, LONGEST_S)
         with remembering(), tempfile.TemporaryDirectory(prefix="telltale-") as folder:
+            clip = judge_familiarity(clip)
             heard = {d.id: analyse_clip(clip, d) for d in loaded}
-            trials = [try_variant(copy, clip, path, 0.0, loaded, heard, Path(folder)) for copy in copies]
+            trials = [try_variant(copy, clip, path, 0.0, loaded, heard, Path(folder),
+                                  judge=judge_familiarity) for copy in copies]
         readings = {name: Reading.of(a) for name, a in heard.items()}
         return Answers(**known, duration_s=clip.duration_s,
                        clip=readings | {CONSENSUS: agree(readings)},

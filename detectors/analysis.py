@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from detectors import guests
-from detectors.consensus import decide, log_odds, probability, together
+from detectors.consensus import decide, log_odds, probability, together, widen
 from detectors.contract import Analysis, Detector, Thresholds, Verdict, Windows, WindowScores
+from detectors.familiarity import as_seen_by, is_unusual, judge_familiarity
 from detectors.heap import return_freed_memory
 from detectors.memory import MemoryWatch
 from detectors.recall import remembering
@@ -31,9 +32,11 @@ VERSION = "0.1.0"
 def analyse_clip(clip: PreparedClip, detector: Detector) -> Analysis:
     """One detector on one prepared clip. What goes wrong inside a detector from outside becomes a finding."""
     begin = time.perf_counter()
+    clip = as_seen_by(detector, clip)
     with MemoryWatch(getattr(detector, "model", None)) as watch, remembering():
         scores, findings = _score(clip, detector)
     thresholds = Thresholds(**detector.card["thresholds"])
+    thresholds = widen(thresholds) if is_unusual(clip.quality.findings) else thresholds
     modalities = {
         "video": _highest(clip_score(s.video) for s in scores),  # the face that looks most manipulated decides
         "audio": clip_score(mean_over_tracks(scores, "audio")) if scores else None,
@@ -160,7 +163,12 @@ def _analyse(path: str | Path, detectors: Sequence[str], device: str, stage: Cal
     provenance = read_provenance(path, clip.info)
     timings_s = {"prepare": prepared - begin, "provenance": time.perf_counter() - prepared}
     return_freed_memory()  # of a long clip's pictures, which would stay beside what the networks take
-    analyses = score(clip, detectors, device, stage)
+    with remembering():
+        stage("Comparing the clip with what the detectors learnt from")
+        compare = time.perf_counter()
+        clip = judge_familiarity(clip)
+        timings_s["familiarity"] = time.perf_counter() - compare
+        analyses = score(clip, detectors, device, stage)
     timings_s |= {a.detector: a.seconds for a in analyses}
     answer = _answer(clip, analyses) | {"provenance": provenance.to_json()}
     if probe:

@@ -12,7 +12,8 @@ score is the higher of the two answers, and thresholds keep false alarms on thos
 consensus.json beside the checkpoints and name the weights that they were made of. Where there is none for those who
 judge (a detector from outside, new weights), the mean score and the middle verdict stand for all of them. A detector
 whose development clips are not known, or too few of them those of the others, is left out by name. A sum of half-doubts
-accuses nobody: SUSPICIOUS needs a detector that finds the clip at least suspicious by itself, MANIPULATED two.
+accuses nobody: SUSPICIOUS needs a detector that finds the clip at least suspicious by itself, MANIPULATED two; and what
+is unlike all that was learnt from (detectors.familiarity) is never MANIPULATED.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from detectors.checkpoint import CHECKPOINTS, read_card
 from detectors.contract import Analysis, Thresholds, Verdict
+from detectors.familiarity import is_unusual
 
 CONSENSUS = "consensus"  # where detectors are named, that of all of the project's own
 FITS = f"{CONSENSUS}.json"
@@ -40,6 +42,7 @@ class Voice:
     verdict: Verdict
     whole: float | None = None  # None: as score
     sync: float | None = None
+    unusual: bool = False  # of a clip unlike those that the detectors learnt from
 
     @property
     def manipulated(self) -> float | None:
@@ -91,7 +94,7 @@ class Consensus:
 
 
 def voice_of(analysis: Analysis) -> Voice:
-    return Voice(analysis.score, analysis.verdict, analysis.whole, analysis.sync)
+    return Voice(analysis.score, analysis.verdict, analysis.whole, analysis.sync, is_unusual(analysis.findings))
 
 
 def agree(voices: Mapping[str, Voice], folder: Path = CHECKPOINTS) -> Consensus:
@@ -104,6 +107,8 @@ def agree(voices: Mapping[str, Voice], folder: Path = CHECKPOINTS) -> Consensus:
         mean = sum(voice.score for voice in judged.values()) / len(judged)
         return Consensus(mean, majority([voice.verdict for voice in judged.values()]),
                          dict.fromkeys(judged, 1 / len(judged)), None)
+    if any(voice.unusual for voice in judged.values()):
+        fit = widen(fit)
     score, total = fit.score(judged), sum(fit.weights.values())
     alarmed = sum(SEVERITY.index(voice.verdict) > 0 for voice in judged.values())
     verdict = min(decide(score, fit), SEVERITY[min(alarmed, 2)], key=SEVERITY.index)
@@ -114,9 +119,14 @@ def agree(voices: Mapping[str, Voice], folder: Path = CHECKPOINTS) -> Consensus:
 def decide(score: float | None, thresholds: Thresholds | Fit) -> Verdict:
     if score is None:
         return Verdict.CANNOT_EVALUATE
-    if score >= thresholds.manipulated:
+    if score >= thresholds.manipulated and thresholds.manipulated < 1:
         return Verdict.MANIPULATED
     return Verdict.SUSPICIOUS if score >= thresholds.suspicious else Verdict.NO_SIGNS
+
+
+def widen(thresholds: Thresholds | Fit) -> Thresholds | Fit:
+    """The band in which a clip is only SUSPICIOUS, up to certainty: where it is unlike all that was learnt from."""
+    return replace(thresholds, manipulated=1.0)
 
 
 def majority(verdicts: Sequence[Verdict]) -> Verdict:

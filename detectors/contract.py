@@ -127,7 +127,7 @@ class Segment:
 class Thresholds:
     """Operating points on a calibrated P(fake), and the hysteresis that turns a curve into segments."""
 
-    manipulated: float  # a clip score at or above it: MANIPULATED
+    manipulated: float  # a clip score at or above it: MANIPULATED; 1: none is
     suspicious: float  # at or above it, below `manipulated`: SUSPICIOUS
     segment_on: float = 0.5  # a segment opens at or above it ...
     segment_off: float = 0.35  # ... and closes below it

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from detectors import consensus
 from detectors.analysis import analyse_clip
 from detectors.consensus import SEVERITY, Voice, voice_of
 from detectors.contract import MODALITIES, Analysis, Detector, Verdict
+from detectors.familiarity import as_unusual_as, judge_familiarity
 from detectors.recall import remembering
 from detectors.segments import score_curve
 from media import GRID_HZ, MediaError, OnStage, PreparedClip, prepare
@@ -136,11 +137,11 @@ def probe(path: str | Path, detectors: Sequence[Detector], base: Sequence[Analys
     whole = {a.detector: a for a in base}
     if missing := [d.id for d in detectors if d.id not in whole]:
         raise ValueError(f"no analysis of the clip by {', '.join(missing)}")
-    clip = prepare(path)
+    clip = judge_familiarity(prepare(path))
     start_s, end_s = suspicious_span([whole[d.id] for d in detectors], clip.duration_s)
     part, heard = clip, whole
     if end_s - start_s < clip.duration_s:
-        part = excerpt(clip, start_s, end_s)
+        part = as_unusual_as(excerpt(clip, start_s, end_s), clip)
         with remembering():
             heard = {d.id: analyse_clip(part, d) for d in detectors}
 
@@ -190,9 +191,11 @@ def suspicious_span(analyses: Sequence[Analysis], duration_s: float) -> tuple[fl
 
 
 def try_variant(variant: Variant, part: PreparedClip, path: str | Path, start_s: float, detectors: Sequence[Detector],
-                heard: dict[str, Analysis], folder: Path, stop_at: float = float("inf")) -> Trial:
+                heard: dict[str, Analysis], folder: Path, stop_at: float = float("inf"),
+                judge: Callable[[PreparedClip], PreparedClip] | None = None) -> Trial:
     """Makes one variant of the part of the clip at `path` that begins at start_s, and scores it. heard: what each
-    detector said of that part; files go into `folder`, which the caller removes; stop_at as media.variants.vary."""
+    detector said of that part; files go into `folder`, which the caller removes; stop_at as media.variants.vary.
+    judge: as detectors.familiarity.judge_familiarity; without it, the variant counts for as unusual as the part."""
     begin = time.monotonic()
     reason = why_not(variant, part)
     if reason is None and begin > stop_at:
@@ -202,6 +205,7 @@ def try_variant(variant: Variant, part: PreparedClip, path: str | Path, start_s:
     try:
         varied = vary(part, path, start_s, variant, folder, stop_at)
         with remembering():
+            varied = judge(varied) if judge else as_unusual_as(varied, part)
             readings = {d.id: read(analyse_clip(varied, d), heard[d.id]) for d in detectors}
     except TimeoutError:
         return Trial(variant, {}, None, "The time set for the probe was up.", time.monotonic() - begin)

@@ -173,6 +173,18 @@ def thresholds(answer: dict) -> dict | None:
     return points[0] if points and same else None
 
 
+def band_edges(points: dict) -> tuple[float, ...]:
+    """Where the bands of words.BAND_LABELS begin, and where the last one ends. There is no band of strong signs for a
+    clip that is unlike those that the detectors learnt from."""
+    return (0.0, points["suspicious"], *([points["manipulated"]] if points["manipulated"] < 1 else []), 1.0)
+
+
+def band_words(points: dict) -> str:
+    """The same in sentences."""
+    return words.BANDS[points["manipulated"] < 1].format(
+        **{name: round(points[name] * 100) for name in ("suspicious", "manipulated")})
+
+
 def was_lowered(answer: dict) -> bool:
     """True where copies of the clip turned its verdict (detectors.probe)."""
     return verdict_before(answer) != answer["verdict"]

@@ -14,6 +14,7 @@ from scipy.special import expit
 
 from detectors import guests
 from detectors.contract import Detector, Inputs, Segment, WindowScores
+from detectors.familiarity import as_seen_by
 from detectors.scoring import to_inputs
 from detectors.windows import cut_windows, window_starts
 from explain.baselines import REPLACEMENTS, Baseline, blurred, mean_of_window, neutral
@@ -139,6 +140,7 @@ def explain(
         track_id = segment.track_id if track_id is None else track_id
         head = head or segment.modality
     begin = time.perf_counter()
+    clip = as_seen_by(detector, clip)
     with _failing_as_a_reason(detector):
         target, notes = aim(clip, detector, span_s or _span(clip, segment, moment_s), track_id=track_id, head=head,
                             replacement=replacement, scores=scores, should_stop=should_stop)

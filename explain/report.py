@@ -20,6 +20,8 @@ from explain.answer import (
     MODALITIES,
     Window,
     agreement_words,
+    band_edges,
+    band_words,
     detector_name,
     detector_verdict_words,
     explained_score,
@@ -178,9 +180,8 @@ def _band(score: float, points: dict | None) -> str:
     """The scale from 0 to 100 with its three bands, and the same as a sentence."""
     if points is None:
         return f"<p>{escape(words.BANDS_DIFFER)}</p>"
-    edges = (0.0, points["suspicious"], points["manipulated"], 1.0)
-    told = words.BANDS.format(suspicious=round(edges[1] * 100), manipulated=round(edges[2] * 100),
-                              percent=_percent(score))
+    edges = band_edges(points)
+    told = f"{band_words(points)} {words.THIS_CLIP.format(percent=_percent(score))}"
     fills = ("#fff", "#ddd", "#aaa")
     bands = "".join(
         f'<rect x="{_x(a, 1)}" y="22" width="{_PLOT * (b - a):.1f}" height="24" fill="{fill}" stroke="#000"/>'
@@ -514,7 +515,7 @@ def _method_facts(detector: dict, card: dict) -> Iterator[tuple[str, str]]:
         yield "window", words.WINDOW.format(window=spec["window_s"], hop=spec["hop_s"])
     if points := detector.get("thresholds"):
         rounded = {key: f"{value:.2f}" for key, value in points.items()}
-        yield "bands", words.POINTS.format(**rounded)
+        yield "bands", words.POINTS[points["manipulated"] < 1].format(**rounded)
         yield "spans", words.HYSTERESIS.format(**rounded)
     if training := (card.get("data") or {}).get("training"):
         yield "training", words.TRAINING.format(clips=training["clips"], hours=training["hours"])

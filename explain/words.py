@@ -93,10 +93,13 @@ MADE = "Made on {moment} by Telltale {version}."
 VERDICT = "The answer"
 PROBABILITY = "Estimated probability of manipulation: {percent} %, {words} (0 = no signs, 100 = manipulated)."
 NO_PROBABILITY = "No probability is given."
-BANDS = (
-    "Below {suspicious} %: no signs. From {suspicious} to {manipulated} %: some signs. From {manipulated} %: strong "
-    "signs. This clip: {percent} %."
-)
+BANDS = {  # by whether a score could be called strong signs
+    True: "Below {suspicious} %: no signs. From {suspicious} to {manipulated} %: some signs. From {manipulated} %: "
+          "strong signs.",
+    False: "Below {suspicious} %: no signs. From {suspicious} % on: some signs. The clip is unlike those that the "
+           "detectors learnt from, so that no score is called strong signs.",
+}
+THIS_CLIP = "This clip: {percent} %."
 LOWERED_BEFORE = "Before the copies were tried, the answer was: {before}."
 SPREAD = "Estimated probability of manipulation: {lowest} to {highest} % over the clip and its copies."
 BANDS_DIFFER = "The detectors have bands of their own; they stand with the settings below."
@@ -192,7 +195,8 @@ METHOD_ROWS = {
 }
 WEIGHTS = {True: "demonstration weights", False: "released weights"}
 WINDOW = "{window} s, every {hop} s"
-POINTS = "some signs from {suspicious}, strong signs from {manipulated}"
+POINTS = {True: "some signs from {suspicious}, strong signs from {manipulated}",
+          False: "some signs from {suspicious}, strong signs never: the clip is unlike those that it learnt from"}
 HYSTERESIS = "open at {segment_on}, close below {segment_off}; at least {min_segment_s} s, at least {min_gap_s} s apart"
 TRAINING = "{clips} clips, {hours} h"
 MEASURED = "AUC {auc}{interval} on {clips} clips that were kept out of training"

@@ -37,6 +37,7 @@ class Reason(str, Enum):
     NO_SPEECH = "NO_SPEECH"
     TOO_NOISY = "TOO_NOISY"
     SEVERAL_AUDIO_STREAMS = "SEVERAL_AUDIO_STREAMS"
+    UNLIKE_TRAINING = "UNLIKE_TRAINING"  # of what the project's detectors learnt from
     STILL_PICTURE = "STILL_PICTURE"
     NEEDS_MOVEMENT = "NEEDS_MOVEMENT"  # a detector that judges no still picture
     STILLS_NOT_CALIBRATED = "STILLS_NOT_CALIBRATED"  # a detector that looks at one, and gives no probability

@@ -112,7 +112,7 @@ def calibrate(run: Path, samples: Sequence[Sample], jobs: int = 1, clips: int | 
         "name": module.NAME, "paper": module.CITATION, "provisional": True,
         "weights": weights_hash(state, card["calibration"]),
         "size": measure_size(module),
-        "commit": _commit(),
+        "commit": commit(),
         "commands": _commands(card, samples, clips),
         "hours": _hours(run, card),
         "data": {"training": _counts(learnt),
@@ -284,7 +284,7 @@ def highest_moment(windows: Iterable[WindowScores]) -> float:
 # ---- the card ---------------------------------------------------------------------------------------------------
 
 
-def _commit() -> str:
+def commit() -> str:
     """The project's commit that runs here; empty outside of a git checkout or without git."""
     if shutil.which("git") is None:
         return ""

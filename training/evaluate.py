@@ -36,6 +36,7 @@ from tqdm import tqdm
 from detectors import MODULES, Analysis, Segment, Thresholds, analyse_clip, load, shipped
 from detectors.consensus import CONSENSUS, fit_for, together
 from detectors.contract import MODALITIES
+from detectors.familiarity import judge_familiarity
 from detectors.recall import remembering
 from media import AUDIO_HZ, MediaError, PreparedClip, forget, prepare
 from training.datasets import DATASETS, Record, read_dataset
@@ -134,6 +135,7 @@ def measure_clip(item: Item, detectors: Sequence[str], controls: bool = True) ->
         clip = prepare(item.place) if isinstance(item.place, Path) else item.place.clip()
         known["facts"] = item.facts or clip_facts(clip)
         with remembering():
+            clip = judge_familiarity(clip)
             analyses = [analyse_clip(clip, load(name, "cpu")) for name in asked]
         rows = [_answer(known, clip, analysis, controls) for analysis in analyses if analysis.detector in detectors]
         return [*rows, _common_answer(known, clip, analyses)] if CONSENSUS in detectors else rows

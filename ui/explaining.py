@@ -10,6 +10,7 @@ from cachetools import TTLCache
 
 import detectors as core
 from detectors.contract import MODALITIES
+from detectors.familiarity import judge_familiarity
 from explain import REPLACEMENTS, Cancelled, NothingToExplain, default_method, explain, usual_methods
 from explain.explanation import READABLE
 from explain.pictures import Picture, draw, mouth_loop
@@ -97,7 +98,7 @@ def tell(path: str, question: Question, device: str = "auto", pictured: bool = T
     Raises: Cancelled once should_stop says so; ValueError for a bad device.
     """
     try:
-        clip = prepare(path)  # the processor's work: before a grant, and kept from the analysis
+        clip = judge_familiarity(prepare(path))  # the processor's work: before a grant, and kept from the analysis
     except MediaError as reason:
         yield Told(refusal=str(reason))
         return

@@ -15,6 +15,7 @@ from explain.words import (  # noqa: F401 (the report says these too)
     PROVISIONAL,
     PROVISIONAL_BADGE,
     STILL_SCORE,
+    THIS_CLIP,
     VERDICTS,
 )
 
@@ -81,16 +82,9 @@ WELCOME_LIMIT = (
 # Verdicts
 PROBABILITY = "Estimated probability of manipulation: <strong>{percent} %</strong>, {words}"
 PROBABILITY_SCALE = "0 = no signs, 100 = manipulated"
-BAND_ALT = (
-    "Scale from 0 to 100 percent. Below {suspicious} percent: no signs. From {suspicious} to {manipulated} "
-    "percent: some signs. From {manipulated} percent: strong signs. This clip: {percent} percent."
-)
+SCALE_ALT = "Scale from 0 to 100 %."
 SPREAD = "Estimated probability of manipulation: <strong>{lowest} to {highest} %</strong> over the clip and its copies"
-SPREAD_ALT = (
-    "Scale from 0 to 100 percent. Below {suspicious} percent: no signs. From {suspicious} to {manipulated} "
-    "percent: some signs. From {manipulated} percent: strong signs. The clip and its copies: from {lowest} to "
-    "{highest} percent, the clip itself {percent} percent."
-)
+SPREAD_ALT = "The clip and its copies: from {lowest} to {highest} %, the clip itself {percent} %."
 SHORT_VERDICTS = {
     "MANIPULATED": "strong signs",
     "SUSPICIOUS": "some signs",

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from explain.answer import (
     MODALITIES,
     agreement_words,
+    band_edges,
+    band_words,
     detector_name,
     listed,
     modality_scores,
@@ -126,7 +130,7 @@ def band_html(score: float, points: dict | None) -> str:
     colour and pattern only repeat it."""
     if points is None:
         return ""
-    alt = texts.BAND_ALT.format(**_in_percent(points), percent=percent(score))
+    alt = f"{texts.SCALE_ALT} {band_words(points)} {texts.THIS_CLIP.format(percent=percent(score))}"
     return _scale(points, alt, _pointer(score))
 
 
@@ -136,8 +140,8 @@ def spread_html(outcome: dict, points: dict | None) -> str:
     lowest, highest, score = outcome["lowest"], outcome["highest"], outcome["clip"]["score"]
     if points is None or score is None:
         return ""
-    alt = texts.SPREAD_ALT.format(**_in_percent(points), lowest=percent(lowest), highest=percent(highest),
-                                  percent=percent(score))
+    told = texts.SPREAD_ALT.format(lowest=percent(lowest), highest=percent(highest), percent=percent(score))
+    alt = f"{texts.SCALE_ALT} {band_words(points)} {told}"
     bar = f'<span class="tt-spread" style="left:{lowest * 100:.2f}%;width:{(highest - lowest) * 100:.2f}%"></span>'
     return _scale(points, alt, bar + _pointer(score))
 
@@ -163,18 +167,13 @@ def _own_scales(result: dict, cards: dict[str, dict]) -> str:
 
 def _small_scale(score: float, points: dict) -> str:
     """The bands and the mark alone; number and verdict stand beside it."""
-    alt = texts.BAND_ALT.format(**_in_percent(points), percent=percent(score))
-    edges = (0, points["suspicious"] * 100, points["manipulated"] * 100, 100)
-    bands = "".join(f'<span class="tt-band tt-band-{k}" style="width:{edges[k + 1] - edges[k]:.2f}%"></span>'
-                    for k in range(3))
+    alt = f"{texts.SCALE_ALT} {band_words(points)} {texts.THIS_CLIP.format(percent=percent(score))}"
+    bands = "".join(f'<span class="tt-band tt-band-{k}" style="width:{(end - begin) * 100:.2f}%"></span>'
+                    for k, (begin, end) in enumerate(pairwise(band_edges(points))))
     return (
         f'<span class="tt-small-scale" role="img" aria-label="{escape(alt)}"><span class="tt-bands">{bands}</span>'
         f'<span class="tt-pointer" style="left:{score * 100:.2f}%"></span></span>'
     )
-
-
-def _in_percent(points: dict) -> dict[str, int]:
-    return {name: round(points[name] * 100) for name in ("suspicious", "manipulated")}
 
 
 def _pointer(score: float) -> str:
@@ -183,13 +182,13 @@ def _pointer(score: float) -> str:
 
 
 def _scale(points: dict, alt: str, mark: str) -> str:
-    edges = (0, points["suspicious"] * 100, points["manipulated"] * 100, 100)
+    edges = band_edges(points)
     bands = "".join(
-        f'<span class="tt-band tt-band-{k}" style="width:{edges[k + 1] - edges[k]:.2f}%">'
+        f'<span class="tt-band tt-band-{k}" style="width:{(end - begin) * 100:.2f}%">'
         f"<span>{escape(label)}</span></span>"
-        for k, label in enumerate(texts.BAND_LABELS)
+        for k, ((begin, end), label) in enumerate(zip(pairwise(edges), texts.BAND_LABELS))
     )
-    marks = "".join(f'<span class="tt-edge" style="left:{e:.2f}%">{round(e)}</span>' for e in edges)
+    marks = "".join(f'<span class="tt-edge" style="left:{e * 100:.2f}%">{round(e * 100)}</span>' for e in edges)
     return (
         f'<div class="tt-scale" role="img" aria-label="{escape(alt)}">'
         f'{mark}<div class="tt-bands">{bands}</div><div class="tt-edges">{marks}</div></div>'

@@ -120,5 +120,6 @@ def test_stages_are_said_in_order_with_the_time_spent(talking_clip):
     said = []
     analyse(talking_clip, device="cpu", on_stage=lambda words, spent_s: said.append((words, spent_s)))
     scoring = [f"Scoring with {card['name']}" for card in available().values()]
-    assert [words for words, _ in said[-len(scoring) - 1:]] == ["Reading what the file tells of its making", *scoring]
+    assert [words for words, _ in said[-len(scoring) - 2:]] == [
+        "Reading what the file tells of its making", "Comparing the clip with what the detectors learnt from", *scoring]
     assert [spent for _, spent in said] == sorted(spent for _, spent in said)

@@ -7,6 +7,8 @@ import pytest
 from explain import words
 from explain.answer import (
     agreement_words,
+    band_edges,
+    band_words,
     detector_verdict_words,
     explained_score,
     follow_from_curve,
@@ -22,6 +24,13 @@ NAMES = {"a": {"name": "Ada"}, "b": {"name": "Ben"}}
 
 def test_names_are_listed_as_in_a_sentence():
     assert [listed(["A", "B", "C"][:n]) for n in (1, 2, 3)] == ["A", "A and B", "A, B and C"]
+
+
+def test_bands_end_where_the_next_begins_and_strong_signs_may_have_none():
+    usual, widened = {"suspicious": 0.6, "manipulated": 0.8}, {"suspicious": 0.6, "manipulated": 1.0}
+    assert band_edges(usual) == (0.0, 0.6, 0.8, 1.0) and band_edges(widened) == (0.0, 0.6, 1.0)
+    assert band_words(usual).endswith("From 80 %: strong signs.")
+    assert "unlike" in band_words(widened) and "100" not in band_words(widened)
 
 
 @pytest.mark.parametrize(("verdict", "own", "said"), [

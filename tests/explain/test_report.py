@@ -297,3 +297,13 @@ def test_a_still_picture_s_score_is_no_probability(answer):
     answer["media"]["still"] = True
     told = " ".join(Page(report_html(answer, CARDS)).words.split())
     assert f"Picture 0.60 {words.STILL_SCORE}" in told and words.NUMBER_RESTS not in told
+
+
+def test_a_clip_unlike_training_has_no_band_of_strong_signs(answer):
+    del answer["probe"]
+    for points in (answer["consensus"].get("thresholds"), *(d["thresholds"] for d in answer["detectors"].values())):
+        if points:
+            points["manipulated"] = 1.0
+    told = report_html(answer, CARDS)
+    assert words.BAND_LABELS[1] in told and f">{words.BAND_LABELS[2]}<" not in told
+    assert "no score is called strong signs" in told and "strong signs never" in told

@@ -341,6 +341,7 @@ def tiny(monkeypatch, detector):
     """tell() finds a small clip and a small detector; drawing is counted instead of done."""
     drawn = []
     monkeypatch.setattr(explaining, "prepare", lambda path: a_clip())
+    monkeypatch.setattr(explaining, "judge_familiarity", lambda clip: clip)  # it is like nothing that is known
     monkeypatch.setattr(explaining.core, "load", lambda name, device: detector)
     monkeypatch.setattr(explaining, "draw", lambda clip, found, method: drawn.append(method) or [PICTURE])
     monkeypatch.setattr(explaining, "mouth_loop", lambda clip, found, method: None)

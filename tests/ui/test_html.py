@@ -15,7 +15,7 @@ from ui.demos import demos_html, planted, read_demos
 from ui.figures import figure_alt, scores_figure
 from ui.markup import clock, percent, table
 from ui.timeline import MAX_TICKS, tick_step_s, timeline_html
-from ui.verdict import band_html, probability_words, verdict_html
+from ui.verdict import band_html, probability_words, spread_html, verdict_html
 
 PAYLOADS = (
     "<img src=x onerror=alert(1)>",
@@ -120,7 +120,16 @@ def test_bands_stand_at_the_thresholds():
     tags = Page(html).tags
     widths = [a["style"] for _, a in tags if "tt-band " in a.get("class", "")]
     assert widths == ["width:40.00%", "width:30.00%", "width:30.00%"]
-    assert "From 40 to 70 percent: some signs" in tags[0][1]["aria-label"]
+    assert "From 40 to 70 %: some signs" in tags[0][1]["aria-label"]
+
+
+def test_a_clip_unlike_training_has_no_band_of_strong_signs():
+    points, outcome = {"suspicious": 0.6, "manipulated": 1.0}, {"lowest": 0.5, "highest": 0.9, "clip": {"score": 0.8}}
+    for html in (band_html(0.93, points), spread_html(outcome, points)):
+        tags = Page(html).tags
+        assert [a["style"] for _, a in tags if "tt-band " in a.get("class", "")] == ["width:60.00%", "width:40.00%"]
+        assert texts.BAND_LABELS[2] not in Page(html).words
+        assert "From 60 % on: some signs" in tags[0][1]["aria-label"] and "learnt from" in tags[0][1]["aria-label"]
 
 
 def test_no_band_where_detectors_have_different_thresholds(result, cards):
@@ -165,7 +174,7 @@ def test_detectors_with_bands_of_their_own_get_a_scale_each(result, cards):
     told = " ".join(parsed.words.split())
     assert "SS-AVD 61 % some signs" in told and "Joint AV 95 % strong signs" in told and texts.OWN_HEADING in told
     scales = [a["aria-label"] for _, a in parsed.tags if a.get("class") == "tt-small-scale"]
-    assert "From 40 to 70 percent" in scales[0] and "From 50 to 90 percent" in scales[1]
+    assert "From 40 to 70 %" in scales[0] and "From 50 to 90 %" in scales[1]
     own["score"] = None
     assert texts.OWN_HEADING not in verdict_html(result, cards), "one that abstained has no place on a scale"
 

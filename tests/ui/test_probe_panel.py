@@ -163,7 +163,7 @@ def test_the_spread_lies_on_the_scale(turned):
     html = spread_html({"lowest": 0.55, "highest": 0.91, "clip": {"score": 0.83}}, points)
     (bar,) = [a["style"] for _, a in Page(html).tags if a.get("class") == "tt-spread"]
     assert bar == "left:55.00%;width:36.00%"
-    assert "from 55 to 91 percent, the clip itself 83 percent" in Page(html).tags[0][1]["aria-label"]
+    assert "from 55 to 91 %, the clip itself 83 %" in Page(html).tags[0][1]["aria-label"]
     assert spread_html({"lowest": None, "highest": None, "clip": {"score": None}}, points) == ""
 
 

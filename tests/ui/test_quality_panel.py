@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from detectors import familiarity
 from explain import words as said
 from media import prepare
 from media.provenance import read_provenance
@@ -71,6 +72,18 @@ def test_what_was_not_measured_says_why(result, cards):
     html = quality_html(result, cards)
     assert quality.NO_FACE in row(html, "Face size") and quality.NO_SOUND in row(html, "Loudness")
     assert "2 parts could not be decoded" in row(html, "Reading")
+
+
+@pytest.mark.parametrize("out, word", [
+    (1.2, "like what"), (3.3, "no score is called strong signs"), (9.0, "not judged"),
+])
+def test_how_far_a_clip_is_from_training_is_told(result, cards, out, word, monkeypatch):
+    monkeypatch.setattr(familiarity, "limits", lambda modality: {"usual": 3.0, "known": 4.5})
+    result["media"]["measures"]["face_distance"] = out
+    html = quality_html(result, cards)
+    told = row(html, "Face, compared with those learnt from")
+    assert f"{out:.1f} deviations" in told and "usual: up to 3.0; judged: up to 4.5" in told and word in told
+    assert quality.NO_SOUND in row(html, "Sound, compared with that learnt from")
 
 
 @pytest.mark.parametrize("offset_s, told, judged", [
