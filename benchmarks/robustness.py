@@ -112,11 +112,13 @@ class Answers:
 
 
 def _to_json(readings: dict[str, Reading]) -> dict:
-    return {name: {"score": r.score, "verdict": str(r.verdict), "lost": list(r.lost)} for name, r in readings.items()}
+    return {name: {"score": r.score, "verdict": str(r.verdict), "lost": list(r.lost), "unusual": r.unusual}
+            for name, r in readings.items()}
 
 
 def _from_json(told: dict) -> dict[str, Reading]:
-    return {name: Reading(r["score"], Verdict(r["verdict"]), tuple(r["lost"])) for name, r in told.items()}
+    return {name: Reading(r["score"], Verdict(r["verdict"]), tuple(r["lost"]), unusual=r["unusual"])
+            for name, r in told.items()}
 
 
 # ---- measuring --------------------------------------------------------------------------------------------------
@@ -263,6 +265,7 @@ def _figures(pairs: Sequence[tuple[Answers, Reading, Reading]]) -> dict:
         "before": _quality([(a, before) for a, before, _ in pairs], intervals=False),
         "flip_rate": _share(before.verdict != after.verdict for before, after in kept),
         "lost_rate": _share(after.score is None for _, after in judged),
+        "unusual_rate": _share(after.unusual for _, after in kept),
     }
 
 

@@ -58,7 +58,7 @@ def folder(tmp_path, examples_dir):
 
 def reading(score: float | None) -> Reading:
     verdict = "CANNOT_EVALUATE" if score is None else "MANIPULATED" if score >= 0.8 else "NO_SIGNS"
-    return Reading(score, detectors.Verdict(verdict))
+    return Reading(score, detectors.Verdict(verdict), unusual=score == 0.3)
 
 
 def answers(file: str, fake: float | None, score: float | None, copy: float | None | str) -> Answers:
@@ -107,6 +107,7 @@ def test_figures_by_hand():
     assert copy["auc"] == 0.5 and copy["before"]["auc"] == 1  # 0.3 above 0.2 and below 0.9
     assert copy["false_alarms"] == 0.5 and copy["before"]["false_alarms"] == 0
     assert copy["flip_rate"] == 0.5 and copy["lost_rate"] == 0.2  # of the four that are judged; of five
+    assert copy["unusual_rate"] == 0.25 and figures["unchanged"]["unusual_rate"] == 0
     assert copy["ece"] == pytest.approx((0.9 + 0.2 + 0.7) / 3, abs=1e-4)  # each clip is a bin
     assert figures["auc"] == copy["auc"] and figures["flip_rate"] == 0.5  # there is one copy
     curve = figures["risk_coverage"]
