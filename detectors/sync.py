@@ -36,6 +36,7 @@ from torch import Tensor, nn
 
 from detectors.checkpoint import read_checkpoint
 from detectors.contract import Windows
+from detectors.heap import tidied
 from detectors.recall import Encoder, recall_neighbours
 
 STEP_HZ = 25
@@ -215,8 +216,9 @@ def similarity(lips: Tensor, sound: Tensor, most: int = MOST) -> Tensor:
 
     0 where t + o lies outside.
     """
-    around = F.pad(sound, (0, 0, most, most)).unfold(-2, 2 * most + 1, 1)  # ... T dim 2most+1
-    return torch.einsum("...td,...tdo->...ot", lips, around)
+    around = F.pad(sound, (0, 0, most, most)).unfold(-2, 2 * most + 1, 1)  # ... T dim 2most+1, no copy
+    pieces = zip(lips.split(PIECE, -2), around.split(PIECE, -3))  # the sum copies what it is over
+    return torch.cat([torch.einsum("...td,...tdo->...ot", here, near) for here, near in pieces], -1)
 
 
 def trusted(known: Tensor) -> Tensor:
@@ -344,7 +346,7 @@ def judge_track(pair: SyncPair, windows: Windows) -> TrackSync | None:
         return None
     device = pair.mel.device
     pieces = []
-    for first in range(0, len(strip.known), PIECE):
+    for first in tidied(range(0, len(strip.known), PIECE), lambda first: (first + PIECE) / STEP_HZ):
         begin, end = max(first - EDGE, 0), min(first + PIECE + EDGE, len(strip.known))
         lips = torch.from_numpy(strip.lips(begin, end)).to(device).permute(0, 3, 1, 2).float() / 255
         audio = torch.from_numpy(strip.audio[begin * STEP_SAMPLES:end * STEP_SAMPLES]).to(device)

@@ -51,3 +51,13 @@ def test_where_no_c_library_has_a_name_nothing_is_done(monkeypatch):
         heap.return_freed_memory()
     finally:
         heap._glibc.cache_clear()
+
+
+def test_of_a_long_clip_memory_goes_back_once_a_minute(monkeypatch):
+    returned = []
+    monkeypatch.setattr(heap, "return_freed_memory", lambda: returned.append(taken[-1]))
+    taken = []
+    for end_s in heap.tidied((20.0, 59.9, 60.0, 100.0, 190.0, 200.0), lambda end_s: end_s):
+        taken.append(end_s)
+    assert taken == [20.0, 59.9, 60.0, 100.0, 190.0, 200.0]
+    assert returned == [60.0, 190.0]
