@@ -15,7 +15,7 @@ from typing import TypeVar
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # of mallopt(3)
 _LARGEST = 2**31 - 1
-TIDIED_S = 60.0  # it takes some 50 ms
+TIDIED_S = 30.0  # it takes some 50 ms
 Part = TypeVar("Part")
 
 
