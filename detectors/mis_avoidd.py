@@ -550,7 +550,7 @@ class MISAVoiDDDetector:
         self.card, self.spec, self.device = card, spec, torch.device(device)
         self.camera_layers = {"face": self.model.face_encoder.camera_layer}
 
-    def score(self, windows: Windows, batch_size: int = 8) -> WindowScores:
+    def score(self, windows: Windows, batch_size: int = 4) -> WindowScores:
         """P(fake) per window: video and audio NaN where the window lacks them, whole where it lacks both."""
         scores = score_windows(windows, self.logits, ("video", "audio", "whole"), batch_size, self.device)
         # No sync score: summaries without an order in time cannot tell that the sound is late.
