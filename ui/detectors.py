@@ -67,6 +67,7 @@ HARDER_CAPTION = (
 )
 VERDICTS_CAPTION = "What it called the clips"
 VERDICTS_SENTENCE = "“{strong}” from a score of {manipulated} on, “{some}” from {suspicious} on."
+UNUSUAL_SENTENCE = "A clip unlike those that it learnt from is called “{some}” at most."
 SPANS_SENTENCE = "A span is marked from {segment_on} on."
 MARKED_SENTENCE = "{share} of the genuine clips had a marked span."
 WHERE = "Where a clip is manipulated: average precision at half overlap {ap}, recall of 20 proposals {ar}."
@@ -480,6 +481,8 @@ def _verdicts(card: dict, results: dict) -> str:
         sentences.append(VERDICTS_SENTENCE.format(
             strong=texts.VERDICTS["MANIPULATED"][0], some=texts.VERDICTS["SUSPICIOUS"][0],
             manipulated=_number(points["manipulated"]), suspicious=_number(points["suspicious"])))
+    if "added" not in card:
+        sentences.append(UNUSUAL_SENTENCE.format(some=texts.VERDICTS["SUSPICIOUS"][0]))
     if is_number(points.get("segment_on")):
         sentences.append(SPANS_SENTENCE.format(segment_on=_number(points["segment_on"])))
     if is_number(results.get("genuine_marked")):
