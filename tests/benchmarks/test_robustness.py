@@ -63,7 +63,8 @@ def reading(score: float | None) -> Reading:
 
 def answers(file: str, fake: float | None, score: float | None, copy: float | None | str) -> Answers:
     told = copy if isinstance(copy, str) else {"d": reading(copy)}
-    return Answers(file, fake, file, 3.0, {"d": "sha256:0", "familiarity": "sha256:f"}, {"d": reading(score)}, {"crf_35": told})
+    checkpoints = {"d": "sha256:0", "familiarity": "sha256:f"}
+    return Answers(file, fake, file, 3.0, checkpoints, {"d": reading(score)}, {"crf_35": told})
 
 
 def test_every_copy_of_the_grid_changes_one_thing_under_a_name_of_its_own():
