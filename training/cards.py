@@ -175,8 +175,7 @@ def card_page(card: dict) -> str:
         *_controls(results),
         *_localization(results),
         f"Equal error rate {_number(results['eer'])}; AUC up to 10 % false alarms (standardised, 0.5 is chance) "
-        f"{_number(results['pauc'])}. Expected calibration error {_number(results['ece'])}; scores assume as many fake "
-        "as genuine clips.",
+        f"{_number(results['pauc'])}. {_calibration(results)}",
         "## What the verdicts are worth",
         *_verdicts(card["thresholds"], results),
         *_explanations(card.get("explanations")),
@@ -206,8 +205,7 @@ def consensus_page(card: dict) -> str:
         "## Results of all together",
         _material(results) + " " + READING,
         _figures_table(results),
-        f"Equal error rate {_number(results['eer'])}. Expected calibration error {_number(results['ece'])}; scores "
-        "assume as many fake as genuine clips.",
+        f"Equal error rate {_number(results['eer'])}. {_calibration(results)}",
         f"MANIPULATED from {everybody['manipulated']:.3f} on, where two detectors find the clip at least suspicious by "
         f"themselves; SUSPICIOUS from {everybody['suspicious']:.3f} on, where one does. {UNUSUAL}",
         _called(results),
@@ -256,6 +254,13 @@ def _figures_table(results: dict) -> str:
             **{f"{_title(name)} compression": figures for name, figures in results["compression"].items()}}
     return _table(["", "AUC", "95 %", "shortcut", "fake", "genuine"],
                   [_row(name, figures) for name, figures in rows.items()])
+
+
+def _calibration(results: dict) -> str:
+    mean, most = results["ece_by_chance"]
+    return (f"Expected calibration error {_number(results['ece'])}; scores that are exactly right would show "
+            f"{_number(mean)} on as many clips, and in 95 of 100 cases up to {_number(most)}. Scores assume as many fake "
+            "as genuine clips.")
 
 
 def _row(name: str, figures: dict) -> list:
