@@ -259,8 +259,8 @@ def _figures_table(results: dict) -> str:
 def _calibration(results: dict) -> str:
     mean, most = results["ece_by_chance"]
     return (f"Expected calibration error {_number(results['ece'])}; scores that are exactly right would show "
-            f"{_number(mean)} on as many clips, and in 95 of 100 cases up to {_number(most)}. Scores assume as many fake "
-            "as genuine clips.")
+            f"{_number(mean)} on as many clips, and in 95 of 100 cases up to {_number(most)}. Scores assume as many "
+            "fake as genuine clips.")
 
 
 def _row(name: str, figures: dict) -> list:
