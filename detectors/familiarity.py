@@ -130,13 +130,14 @@ def judge_familiarity(clip: PreparedClip) -> PreparedClip:
 def _finding(modality: str, distances: list[float], usual: float, known: float) -> Finding:
     what = "The sound" if modality == "audio" else "The face" if len(distances) == 1 else "A face"
     told = (f"{what} {_UNLIKE[modality]} that Telltale's own detectors learnt from: it lies {max(distances):.2f} away, "
-            f"where 95 in 100 of their clips stay within {usual:.2f}. They call it some signs at most.")
+            f"where 95 in 100 of their clips stay within {usual:.2f}.")
+    most = "call the clip some signs at most"
     remedy = "Try the original file, or another recording."
     if min(distances) <= known:
-        return Finding(Reason.UNLIKE_TRAINING, told, remedy)
+        return Finding(Reason.UNLIKE_TRAINING, f"{told} They {most}.", remedy)
     part = "sound" if modality == "audio" else "picture"
-    return Finding(Reason.UNLIKE_TRAINING, f"{told} Beyond {known:.2f} they do not judge the {part}.", remedy,
-                   frozenset({modality}))
+    return Finding(Reason.UNLIKE_TRAINING, f"{told} Beyond {known:.2f} they do not judge the {part}, and {most}.",
+                   remedy, frozenset({modality}))
 
 
 def is_unusual(findings: Iterable[Finding]) -> bool:

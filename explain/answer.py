@@ -216,7 +216,7 @@ def several_faces(answer: dict) -> bool:
 def lanes(answer: dict, detector: dict) -> list[tuple[str, int | None]]:
     """(modality, track) of what a detector's answer has to say: picture and lip-sync per face, sound once."""
     faces = [f["track"] for f in (answer.get("media") or {}).get("faces") or []]
-    judged = [w["track"] for w in detector.get("windows", []) if w.get("video") is not None]
+    judged = [w["track"] for w in detector.get("windows", []) if any(s is not None for s in w.get("video") or [])]
     tracks: list[int | None] = list(dict.fromkeys([*faces, *judged])) or [None]
     return [(m, t) for m in MODALITIES for t in ([None] if m == "audio" else tracks)]
 
