@@ -71,9 +71,9 @@ def examine(path: Path, *, detectors: list[str], device: str, cards: dict[str, d
     """One clip's answer. on_stage is told, in words, what is done next."""
     answer = analyse(path, detectors, device, lambda stage, _: on_stage(stage), probe=probe, score=score)
     readable = "error" not in answer
-    # analyse() has prepared it: it is kept
-    clip = judge_familiarity(prepare(path)) if readable and (explain or video) else None
-    explained = explain_answer(clip, answer, device=device, on_stage=on_stage) if explain and readable else []
+    clip = prepare(path) if readable and (explain or video) else None  # analyse() has prepared it: it is kept
+    explained = (explain_answer(judge_familiarity(clip), answer, device=device, on_stage=on_stage)
+                 if explain and readable else [])
     if not report:
         return Examined(answer)
     on_stage("Writing the report")

@@ -135,9 +135,10 @@ def robustness(f: dict) -> str:
     names = list(f)
     copies = {"all copies": {name: f[name] for name in names}}
     copies |= {copy: {name: f[name]["copies"][copy] for name in names} for copy in f[names[0]]["copies"]}
-    own = table(("unchanged clips", "clips", "AUC", "95 %", "ECE", "genuine called MANIPULATED"),
+    own = table(("unchanged clips", "clips", "AUC", "95 %", "ECE", "genuine called MANIPULATED", "unlike training"),
                 [(name, part["clips"], part["auc"], _interval(part["auc_95"]), part["ece"],
-                  percent(part["false_alarms"])) for name, part in ((name, f[name]["unchanged"]) for name in names)])
+                  percent(part["false_alarms"]), percent(part["unusual_rate"]))
+                 for name, part in ((name, f[name]["unchanged"]) for name in names)])
     ranks = table(("AUC, before → after", *names),
                   [(copy, *(_change(part["before"]["auc"], part["auc"]) for part in told.values()))
                    for copy, told in copies.items()])
@@ -147,9 +148,9 @@ def robustness(f: dict) -> str:
     errors = table(("ECE, before → after", *names),
                    [(copy, *(_change(part["before"]["ece"], part["ece"]) for part in told.values()))
                     for copy, told in copies.items()])
-    turns = table(("verdicts turned, answers lost", *names),
-                  [(copy, *(f"{percent(part['flip_rate'])}, {percent(part['lost_rate'])}" for part in told.values()))
-                   for copy, told in copies.items()])
+    turns = table(("verdicts turned, answers lost, answers on what is unlike training", *names),
+                  [(copy, *(", ".join(percent(part[rate]) for rate in ("flip_rate", "lost_rate", "unusual_rate"))
+                            for part in told.values())) for copy, told in copies.items()])
     shares = list(f[names[0]]["risk_coverage"]["risk_at"])
     risks = table(("wrong among the most certain", *(percent(float(share)) for share in shares),
                    "the app's verdicts: answered", "wrong"),

@@ -37,8 +37,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from detectors import Verdict, analyse, analyse_clip, available, choose, load
-from detectors.familiarity import judge_familiarity
+from detectors import Detector, Verdict, analyse, analyse_clip, available, choose, load
+from detectors.checkpoint import checkpoint_hash
+from detectors.familiarity import CHECKPOINT, judge_familiarity
 from detectors.probe import LONGEST_S, Reading, agree, try_variant
 from detectors.recall import remembering
 from media import MediaError, forget, prepare
@@ -96,7 +97,7 @@ class Answers:
     fake: float | None  # 1, 0 or unknown
     person: str  # clips of one are drawn together
     duration_s: float
-    checkpoints: dict[str, str]  # detector -> hash
+    checkpoints: dict[str, str]  # detector, and "familiarity" -> hash
     clip: dict[str, Reading]  # detector, and consensus -> its answer
     copies: dict[str, dict[str, Reading] | str]  # copy -> likewise, or why it was not tried
 
@@ -112,11 +113,14 @@ class Answers:
 
 
 def _to_json(readings: dict[str, Reading]) -> dict:
-    return {name: {"score": r.score, "verdict": str(r.verdict), "lost": list(r.lost)} for name, r in readings.items()}
+    return {name: {"score": r.score, "verdict": str(r.verdict), "lost": list(r.lost), "unusual": r.unusual}
+            for name, r in readings.items()}
 
 
 def _from_json(told: dict) -> dict[str, Reading]:
-    return {name: Reading(r["score"], Verdict(r["verdict"]), tuple(r["lost"])) for name, r in told.items()}
+    return {name: Reading(r["score"], Verdict(r["verdict"]), tuple(r["lost"]),
+                          unusual=r.get("unusual", False))
+            for name, r in told.items()}
 
 
 # ---- measuring --------------------------------------------------------------------------------------------------
@@ -142,7 +146,7 @@ def measure_clip(record: Record, root: Path, detectors: Sequence[str], copies: S
     """One clip and its copies, each scored by every detector. One that cannot be read has no answers."""
     path, loaded = root / record.file, [load(name, "cpu") for name in detectors]
     known = {"file": record.file, "fake": _fake_of(record), "person": f"{record.source}/{record.identity}",
-             "checkpoints": {d.id: d.card["checkpoint"] for d in loaded}}
+             "checkpoints": _checkpoints(loaded)}
     try:
         whole = prepare(path)
         clip = whole if whole.duration_s <= LONGEST_S else excerpt(whole, 0.0, LONGEST_S)
@@ -161,6 +165,11 @@ def measure_clip(record: Record, root: Path, detectors: Sequence[str], copies: S
         forget()
 
 
+def _checkpoints(loaded: Sequence[Detector]) -> dict[str, str]:
+    """Of these detectors, and of what tells which clips are unlike training: name -> hash."""
+    return {**{d.id: d.card["checkpoint"] for d in loaded}, CHECKPOINT.stem: checkpoint_hash(CHECKPOINT)}
+
+
 def _fake_of(record: Record) -> float | None:
     known = [label for label in (record.video_fake, record.audio_fake) if not math.isnan(label)]
     return max(known, default=None)
@@ -169,7 +178,7 @@ def _fake_of(record: Record) -> float | None:
 def measure(records: Sequence[Record], root: Path, detectors: Sequence[str], copies: Sequence[Variant], jobs: int,
             rows: Path) -> list[Answers]:
     """One of each clip, in order; those that the file of rows holds are taken from it, the others are appended."""
-    checkpoints = {d.id: d.card["checkpoint"] for d in (load(name, "cpu") for name in detectors)}
+    checkpoints = _checkpoints([load(name, "cpu") for name in detectors])
     done = {a.file: a for a in read_rows(rows)
             if checkpoints == a.checkpoints and {c.id for c in copies} <= a.copies.keys()}
     todo = [record for record in records if record.file not in done]
@@ -263,6 +272,7 @@ def _figures(pairs: Sequence[tuple[Answers, Reading, Reading]]) -> dict:
         "before": _quality([(a, before) for a, before, _ in pairs], intervals=False),
         "flip_rate": _share(before.verdict != after.verdict for before, after in kept),
         "lost_rate": _share(after.score is None for _, after in judged),
+        "unusual_rate": _share(after.unusual for _, after in kept),
     }
 
 

@@ -139,7 +139,7 @@ def analyse(
     score: score_clip, or what stands in for it: where a GPU is lent for seconds, scoring alone runs on it.
 
     Raises: KeyError for an unknown detector id (the message lists the choices), GuestError for a class that cannot
-    join the list, ValueError for a bad device.
+    join the list, CheckpointError for a checkpoint that cannot be used, ValueError for a bad device.
     """
     from detectors import available, known_id  # the registry imports this module's neighbours
 
@@ -218,7 +218,7 @@ def _answer(clip: PreparedClip, analyses: Sequence[Analysis]) -> dict:
              for name in ("video", "audio", "sync")}
     consensus = together(analyses)
     agree = sum(a.verdict == consensus.verdict for a in judged)
-    findings = list(dict.fromkeys([*clip.quality.findings, *(f for a in analyses for f in a.findings)]))
+    findings = list(dict.fromkeys(f for a in analyses for f in a.findings))
     return {
         "clip": Path(clip.info.path).name,
         "sha256": clip.info.sha256,

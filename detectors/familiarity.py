@@ -6,9 +6,10 @@
 
 A detector answers whatever it is shown. This tells when it was shown something else: its most unusual trait, in
 deviations of the training clips. Compared with sources other than their own, 95 % of these lie within the limit
-`usual`, and 99 % within `known`. Beyond the first, nothing is called MANIPULATED: the band in which a clip is only
-SUSPICIOUS reaches up to certainty. Beyond the second, the modality is not judged at all. Detectors from outside, which
-learnt from other clips, judge as they do.
+`usual`, and 99 % within `known`. Where picture or sound is beyond the first, nothing is called MANIPULATED: the band in
+which a clip is only SUSPICIOUS reaches up to certainty. Beyond the second, it is not judged at all. Of several faces
+the farthest decides on the first, and the nearest on the second. Detectors from outside, which learnt from other clips,
+judge as they do.
 
 It does not know how to tell manipulation, and takes no part in a score. training.familiarity makes its checkpoint.
 """
@@ -24,22 +25,22 @@ import torch
 from torch import Tensor, nn
 
 from detectors.beside import Beside
-from detectors.checkpoint import CHECKPOINTS, read_checkpoint
+from detectors.checkpoint import CHECKPOINTS, read_card, read_checkpoint
 from detectors.contract import Detector, InputSpec, Windows
 from detectors.encoders import FACE_PX, PIECE_S, FaceEncoder
-from detectors.scoring import batches, to_inputs
-from detectors.windows import cut_windows, window_starts
+from detectors.scoring import to_inputs
+from detectors.windows import cut_windows
 from media import AUDIO_HZ, Finding, PreparedClip, Quality, Reason
 
-NAME = "familiarity"  # of its checkpoint
+CHECKPOINT = CHECKPOINTS / "familiarity.safetensors"
 COMPONENTS = 24
 # Moments that others look at as well: what the encoder tells of them is told once (detectors.recall).
 SPEC = InputSpec(window_s=PIECE_S, hop_s=PIECE_S, frames=2, face_px=FACE_PX, audio_hz=AUDIO_HZ,
-                 modalities=("video", "audio"), stretch=False)
-MOST_WINDOWS = 8  # of a clip, evenly spread: more tell little more
+                 modalities=("video", "audio"), least_face_share=0.5, stretch=False)
+MOST_WINDOWS = 8  # of those that show a modality, evenly spread: more tell little more
 READ = {"video": "faces", "audio": "sound"}  # what of a window's summaries tells of a modality
-_NAMES = {"video": "face", "audio": "sound"}
 MEASURES = {"video": "face_distance", "audio": "sound_distance"}  # where a clip's distances stand
+_UNLIKE = {"video": "looks unlike those", "audio": "sounds unlike those"}
 
 
 class Familiarity(nn.Module):
@@ -55,85 +56,93 @@ class Familiarity(nn.Module):
     def summaries(self, clip: PreparedClip) -> dict[str, Tensor]:
         """Modality -> (n, D), n being one for the sound and the number of faces that are seen for the picture; those
         that can be judged. Of each, the mean over MOST_WINDOWS at most."""
-        starts_s = window_starts(clip.duration_s, SPEC)
-        some = np.unique(np.linspace(0, len(starts_s) - 1, MOST_WINDOWS).round().astype(int))
-        told = [self._summaries(windows) for windows in cut_windows(clip, SPEC, starts_s[some])]
-        faces = [one["faces"] for one in told if "faces" in one]
-        return ({"video": torch.stack(faces)} if faces else {}) | (
-            {"audio": told[0]["sound"][None]} if "sound" in told[0] else {})
+        tracks = cut_windows(clip, SPEC)
+        faces = [self._face(windows, rows) for windows in tracks if len(rows := _spread(windows.has_face))]
+        sound = [self._sound(tracks[0], rows)] if len(rows := _spread(tracks[0].has_audio)) else []
+        return {name: torch.stack(told) for name, told in (("video", faces), ("audio", sound)) if told}
 
-    def _summaries(self, windows: Windows) -> dict[str, Tensor]:
-        """"faces" and "sound" (D,): means over those of the windows that show them."""
-        told: dict[str, list[Tensor]] = {}
-        for rows in batches(windows, MOST_WINDOWS):
-            inputs = to_inputs(windows, rows, self.beside.bank.device)
-            regions = None
-            if inputs.faces is not None:
-                seen = inputs.face_seen
-                regions = self.face_encoder(inputs.faces[seen])  # a moment without the face tells nothing
-                for name, summary in self.beside.summaries(regions[:, None], None).items():
-                    told.setdefault(name, []).append(summary)
-            if inputs.audio is not None:
-                told.setdefault("sound", []).append(self.beside.summaries(None, inputs.audio)["sound"])
-        return {name: torch.cat(parts).mean(0) for name, parts in told.items()}
+    def _face(self, windows: Windows, rows: np.ndarray) -> Tensor:
+        """(D,)"""
+        inputs = to_inputs(replace(windows, has_audio=np.zeros_like(windows.has_audio)), rows, self.beside.bank.device)
+        regions = self.face_encoder(inputs.faces[inputs.face_seen])  # a moment without the face tells nothing
+        return self.beside.summaries(regions[:, None], None)["faces"].mean(0)
+
+    def _sound(self, windows: Windows, rows: np.ndarray) -> Tensor:
+        """(D,)"""
+        inputs = to_inputs(replace(windows, has_face=np.zeros_like(windows.has_face)), rows, self.beside.bank.device)
+        return self.beside.summaries(None, inputs.audio)["sound"].mean(0)
 
     def deviations(self, modality: str, summaries: Tensor) -> Tensor:
         """(n, D) -> (n,): of the component that is farthest out."""
         return self.beside.whiten(READ[modality], summaries).abs().amax(1)
 
 
+def _spread(shown: np.ndarray) -> np.ndarray:
+    """Rows [at most MOST_WINDOWS] of those windows that show something, shown [n] bool."""
+    rows = np.flatnonzero(shown)
+    return rows[np.unique(np.linspace(0, len(rows) - 1, MOST_WINDOWS).round().astype(int))] if len(rows) else rows
+
+
 @lru_cache(maxsize=1)
-def load_familiarity() -> tuple[Familiarity, dict]:
-    """The shipped one, and its card. Raises: CheckpointError."""
-    state, card = read_checkpoint(CHECKPOINTS / f"{NAME}.safetensors")
+def load_familiarity() -> Familiarity:
+    """The shipped one. Raises: CheckpointError."""
     model = Familiarity()
-    model.load_state_dict(state)
-    return model, card
+    model.load_state_dict(read_checkpoint(CHECKPOINT)[0])
+    return model
 
 
-def measure_distances(clip: PreparedClip) -> dict[str, float]:
-    """Modality ("video", "audio") -> its distance, of those that can be judged; of several faces that of the farthest,
-    as the face that looks most manipulated decides. A still picture shows no clip's mean: nothing is said of it.
+@lru_cache(maxsize=1)
+def _limits() -> dict[str, dict[str, float]]:
+    return read_card(CHECKPOINT)["limits"]
+
+
+def limits(modality: str) -> dict[str, float]:
+    """Of its distance: "usual", within which 95 % of training clips lie, and "known", 99 %. Raises: CheckpointError."""
+    return _limits()[modality]
+
+
+def measure_distances(clip: PreparedClip) -> dict[str, list[float]]:
+    """Modality ("video", "audio") -> distances, one for the sound and one for each face that is seen; of those that can
+    be judged. A still picture shows no clip's mean: nothing is said of it.
 
     Raises: CheckpointError.
     """
     if clip.info.still:
         return {}
-    model, _ = load_familiarity()
-    return {modality: round(model.deviations(modality, summaries).max().item(), 2)
+    model = load_familiarity()
+    return {modality: [round(distance, 2) for distance in model.deviations(modality, summaries).tolist()]
             for modality, summaries in model.summaries(clip).items()}
 
 
-def limits(modality: str) -> dict[str, float]:
-    """Of its distance: "usual", within which 95 % of training clips lie, and "known", 99 %. Raises: CheckpointError."""
-    return load_familiarity()[1]["limits"][modality]
-
-
 def judge_familiarity(clip: PreparedClip) -> PreparedClip:
-    """The clip with what is unlike training among its findings, and the distances among its measures.
+    """The clip with what is unlike training among its findings, and the distances among its measures: of several faces
+    that of the farthest.
 
     Raises: CheckpointError.
     """
     distances = measure_distances(clip)
-    findings = tuple(_finding(name, value, **limits(name)) for name, value in distances.items()
-                     if value > limits(name)["usual"])
-    measures = {MEASURES[name]: value for name, value in distances.items()}
-    return replace(clip, quality=Quality((*clip.quality.findings, *findings), {**clip.quality.measures, **measures}))
+    findings = tuple(_finding(name, told, **limits(name)) for name, told in distances.items()
+                     if max(told) > limits(name)["usual"])
+    measures = {MEASURES[name]: max(told) for name, told in distances.items()}
+    return replace(clip, quality=Quality((*_others(clip), *findings), {**clip.quality.measures, **measures}))
 
 
-def _finding(modality: str, distance: float, usual: float, known: float) -> Finding:
-    told = (f"The {_NAMES[modality]} is unlike what the detectors learnt from: its most unusual trait lies "
-            f"{distance:.2f} deviations out, and 95 % of their clips lie within {usual:.2f}.")
-    if distance > known:
-        return Finding(Reason.UNLIKE_TRAINING, f"{told} Beyond {known:.2f} it is not judged.",
-                       "Try the original file, or another recording.", frozenset({modality}))
-    return Finding(Reason.UNLIKE_TRAINING, f"{told} A high score is called some signs at most.",
-                   "Try the original file, or another recording.")
+def _finding(modality: str, distances: list[float], usual: float, known: float) -> Finding:
+    what = "The sound" if modality == "audio" else "The face" if len(distances) == 1 else "A face"
+    told = (f"{what} {_UNLIKE[modality]} that Telltale's own detectors learnt from: it lies {max(distances):.2f} away, "
+            f"where 95 in 100 of their clips stay within {usual:.2f}.")
+    most = "call the clip some signs at most"
+    remedy = "Try the original file, or another recording."
+    if min(distances) <= known:
+        return Finding(Reason.UNLIKE_TRAINING, f"{told} They {most}.", remedy)
+    part = "sound" if modality == "audio" else "picture"
+    return Finding(Reason.UNLIKE_TRAINING, f"{told} Beyond {known:.2f} they do not judge the {part}, and {most}.",
+                   remedy, frozenset({modality}))
 
 
 def is_unusual(findings: Iterable[Finding]) -> bool:
-    """Something that is judged is unlike training."""
-    return any(f.reason == Reason.UNLIKE_TRAINING and not f.blocks for f in findings)
+    """Picture or sound is unlike training."""
+    return any(f.reason == Reason.UNLIKE_TRAINING for f in findings)
 
 
 def as_unusual_as(copy: PreparedClip, clip: PreparedClip) -> PreparedClip:

@@ -149,8 +149,8 @@ def _card_faults(card: dict) -> list[str]:
         optional = ", ".join(sorted(known - needed))
         return [*faults, f'Give card["thresholds"] with {" and ".join(sorted(needed))}; {optional} may be left out.']
     thresholds = Thresholds(**points)
-    if not 0 < thresholds.suspicious <= thresholds.manipulated <= 1:
-        faults.append("Thresholds are scores: 0 < suspicious <= manipulated <= 1.")
+    if not 0 < thresholds.suspicious <= thresholds.manipulated < 1:
+        faults.append("Thresholds are scores: 0 < suspicious <= manipulated < 1.")
     if not 0 < thresholds.segment_off <= thresholds.segment_on <= 1:
         faults.append("A span closes no higher than it opens: 0 < segment_off <= segment_on <= 1.")
     return faults

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
+from typing import TypeVar
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # of mallopt(3)
 _LARGEST = 2**31 - 1
+TIDIED_S = 20.0  # it takes some 50 ms
+Part = TypeVar("Part")
 
 
 @cache
@@ -28,6 +32,19 @@ def return_freed_memory() -> None:
     """What is kept goes back to the system."""
     if (libc := _glibc()) is not None:
         libc.malloc_trim(0)
+
+
+def tidied(parts: Iterable[Part], end_s: Callable[[Part], float]) -> Iterator[Part]:
+    """The parts of a clip in their order; after each TIDIED_S of a long one, and at its end, freed memory goes back:
+    scattered between answers that are kept, it would pile up. end_s: where a part ends in the clip."""
+    reached = 0
+    for part in parts:
+        yield part
+        if (now := int(end_s(part) / TIDIED_S)) != reached:
+            return_freed_memory()
+            reached = now
+    if reached:
+        return_freed_memory()
 
 
 @cache

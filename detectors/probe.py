@@ -53,10 +53,12 @@ class Reading:
     verdict: Verdict
     lost: tuple[str, ...] = ()  # modalities that were judged in the clip and cannot be in this copy
     voice: Voice | None = None  # a detector's, of which a consensus is made
+    unusual: bool = False  # unlike what was learnt from (detectors.familiarity)
 
     @classmethod
     def of(cls, analysis: Analysis) -> Reading:
-        return cls(analysis.score, analysis.verdict, voice=voice_of(analysis))
+        voice = voice_of(analysis)
+        return cls(analysis.score, analysis.verdict, voice=voice, unusual=voice.unusual)
 
     def to_json(self) -> dict:
         return {"score": None if self.score is None else round(self.score, 4), "verdict": str(self.verdict),
@@ -232,7 +234,7 @@ def agree(readings: Mapping[str, Reading]) -> Reading:
     """The consensus of those that judged, as detectors.consensus forms it; by id."""
     told = consensus.agree({name: r.voice or Voice(r.score, r.verdict) for name, r in readings.items()})
     lost = dict.fromkeys(m for r in readings.values() for m in r.lost) if told.score is None else ()
-    return Reading(told.score, told.verdict, tuple(lost))
+    return Reading(told.score, told.verdict, tuple(lost), unusual=any(r.unusual for r in readings.values()))
 
 
 def weigh(before: Verdict, clip: Reading, variants: Sequence[tuple[Variant, Reading]]) -> Outcome:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from detectors.contract import Inputs, Windows
+from detectors.heap import tidied
 
 
 def calibrated(card: dict, logits: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -45,7 +46,8 @@ def batches(windows: Windows, batch_size: int) -> Iterator[np.ndarray]:
     """Rows of windows that have the same modalities, at most batch_size at a time; windows without any are left out."""
     for face, sound in ((True, True), (True, False), (False, True)):
         group = np.flatnonzero((windows.has_face == face) & (windows.has_audio == sound))
-        yield from (rows for rows in np.split(group, range(batch_size, len(group), batch_size)) if len(rows))
+        parts = (rows for rows in np.split(group, range(batch_size, len(group), batch_size)) if len(rows))
+        yield from tidied(parts, lambda rows: windows.end_s[rows[-1]])
 
 
 @torch.inference_mode()

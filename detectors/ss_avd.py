@@ -854,7 +854,7 @@ class SSAVDDetector:
         self.camera_layers = {"face": last.norm_video if encoder is None else encoder.camera_layer,
                               "audio": last.norm_audio}
 
-    def score(self, windows: Windows, batch_size: int = 2) -> WindowScores:
+    def score(self, windows: Windows, batch_size: int = 4) -> WindowScores:
         """P(fake) per window: video and audio NaN where the window lacks them, whole where it lacks both."""
         scores = score_windows(windows, self.logits, ("video", "audio", "whole"), batch_size, self.device)
         # No sync score: LSA trains this network to accept sound and picture of different clips.

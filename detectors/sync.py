@@ -36,6 +36,7 @@ from torch import Tensor, nn
 
 from detectors.checkpoint import read_checkpoint
 from detectors.contract import Windows
+from detectors.heap import tidied
 from detectors.recall import Encoder, recall_neighbours
 
 STEP_HZ = 25
@@ -215,8 +216,9 @@ def similarity(lips: Tensor, sound: Tensor, most: int = MOST) -> Tensor:
 
     0 where t + o lies outside.
     """
-    around = F.pad(sound, (0, 0, most, most)).unfold(-2, 2 * most + 1, 1)  # ... T dim 2most+1
-    return torch.einsum("...td,...tdo->...ot", lips, around)
+    around = F.pad(sound, (0, 0, most, most)).unfold(-2, 2 * most + 1, 1)  # ... T dim 2most+1, no copy
+    pieces = zip(lips.split(PIECE, -2), around.split(PIECE, -3))  # the sum copies what it is over
+    return torch.cat([torch.einsum("...td,...tdo->...ot", here, near) for here, near in pieces], -1)
 
 
 def trusted(known: Tensor) -> Tensor:
@@ -284,7 +286,7 @@ class Strip:
 
     windows: Windows
     places: np.ndarray  # [T, 2] int: the window that shows the lips of a step, and where in it; -1 where none does
-    audio: np.ndarray  # [T·640] float32
+    heard: np.ndarray  # [n, 2] int: first and one past the last sample that each window lets hear
     known: np.ndarray  # [T] bool: lips are seen and there is sound
 
     def lips(self, begin: int, end: int) -> np.ndarray:
@@ -293,6 +295,15 @@ class Strip:
         shown = window >= 0
         cut = np.zeros((end - begin, *self.windows.lips.shape[2:]), np.uint8)
         cut[shown] = self.windows.lips[window[shown], row[shown]]
+        return cut
+
+    def audio(self, begin: int, end: int) -> np.ndarray:
+        """[(end - begin)·640] float32 of these steps; 0 where nothing is heard."""
+        first, last = begin * STEP_SAMPLES, end * STEP_SAMPLES
+        cut = np.zeros(last - first, np.float32)
+        for n in np.flatnonzero((self.heard[:, 0] < last) & (self.heard[:, 1] > first)):
+            begins, ends = np.clip(self.heard[n], first, last)
+            cut[begins - first:ends - first] = self.windows.audio[n][begins - self.heard[n, 0]:ends - self.heard[n, 0]]
         return cut
 
 
@@ -306,7 +317,7 @@ def stitch(windows: Windows) -> Strip | None:
         return None
     steps = math.ceil(round(windows.end_s.max() * STEP_HZ, 6))
     places = np.full((steps, 2), -1)
-    audio = np.zeros(steps * STEP_SAMPLES, np.float32)
+    samples = np.zeros((len(windows.start_s), 2), int)
     heard = np.zeros(steps * STEP_SAMPLES, bool)
     for n, (start_s, end_s) in enumerate(zip(windows.start_s, windows.end_s)):
         if windows.has_face[n]:
@@ -315,12 +326,12 @@ def stitch(windows: Windows) -> Strip | None:
             places[rows + round(start_s * STEP_HZ)] = np.stack([np.full(len(rows), n), rows], axis=1)
         if windows.has_audio[n]:
             first = round(start_s * AUDIO_HZ)
-            last = min(round(end_s * AUDIO_HZ), len(audio))
+            last = min(round(end_s * AUDIO_HZ), len(heard))
             if windows.heard_s is not None:  # after the sound's end come repetitions of it
                 last = min(last, first + round(windows.heard_s[n] * AUDIO_HZ))
-            part = windows.audio[n][:max(last - first, 0)]
-            audio[first:first + len(part)], heard[first:first + len(part)] = part, True
-    return Strip(windows, places, audio, (places[:, 0] >= 0) & heard.reshape(steps, STEP_SAMPLES).all(1))
+            samples[n] = first, max(first, last)
+            heard[first:last] = True
+    return Strip(windows, places, samples, (places[:, 0] >= 0) & heard.reshape(steps, STEP_SAMPLES).all(1))
 
 
 @dataclass(frozen=True)
@@ -344,10 +355,10 @@ def judge_track(pair: SyncPair, windows: Windows) -> TrackSync | None:
         return None
     device = pair.mel.device
     pieces = []
-    for first in range(0, len(strip.known), PIECE):
+    for first in tidied(range(0, len(strip.known), PIECE), lambda first: (first + PIECE) / STEP_HZ):
         begin, end = max(first - EDGE, 0), min(first + PIECE + EDGE, len(strip.known))
         lips = torch.from_numpy(strip.lips(begin, end)).to(device).permute(0, 3, 1, 2).float() / 255
-        audio = torch.from_numpy(strip.audio[begin * STEP_SAMPLES:end * STEP_SAMPLES]).to(device)
+        audio = torch.from_numpy(strip.audio(begin, end)).to(device)
         pieces.append([vectors[0, first - begin:][:PIECE] for vectors in pair(lips[None], audio[None])])
     lips, sound = map(torch.cat, zip(*pieces))
     known = torch.from_numpy(strip.known).to(device)

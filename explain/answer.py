@@ -173,15 +173,19 @@ def thresholds(answer: dict) -> dict | None:
     return points[0] if points and same else None
 
 
+def has_strong_band(points: dict) -> bool:
+    """False for a clip that is unlike those that the detectors learnt from."""
+    return points["manipulated"] < 1
+
+
 def band_edges(points: dict) -> tuple[float, ...]:
-    """Where the bands of words.BAND_LABELS begin, and where the last one ends. There is no band of strong signs for a
-    clip that is unlike those that the detectors learnt from."""
-    return (0.0, points["suspicious"], *([points["manipulated"]] if points["manipulated"] < 1 else []), 1.0)
+    """Where the bands of words.BAND_LABELS begin, and where the last one ends."""
+    return (0.0, points["suspicious"], *([points["manipulated"]] if has_strong_band(points) else []), 1.0)
 
 
 def band_words(points: dict) -> str:
     """The same in sentences."""
-    return words.BANDS[points["manipulated"] < 1].format(
+    return words.BANDS[has_strong_band(points)].format(
         **{name: round(points[name] * 100) for name in ("suspicious", "manipulated")})
 
 
@@ -212,7 +216,7 @@ def several_faces(answer: dict) -> bool:
 def lanes(answer: dict, detector: dict) -> list[tuple[str, int | None]]:
     """(modality, track) of what a detector's answer has to say: picture and lip-sync per face, sound once."""
     faces = [f["track"] for f in (answer.get("media") or {}).get("faces") or []]
-    judged = [w["track"] for w in detector.get("windows", []) if w.get("video") is not None]
+    judged = [w["track"] for w in detector.get("windows", []) if any(s is not None for s in w.get("video") or [])]
     tracks: list[int | None] = list(dict.fromkeys([*faces, *judged])) or [None]
     return [(m, t) for m in MODALITIES for t in ([None] if m == "audio" else tracks)]
 

@@ -27,6 +27,7 @@ from explain.answer import (
     explained_score,
     follow_from_curve,
     gaps,
+    has_strong_band,
     judged_windows,
     lanes,
     marked,
@@ -515,7 +516,7 @@ def _method_facts(detector: dict, card: dict) -> Iterator[tuple[str, str]]:
         yield "window", words.WINDOW.format(window=spec["window_s"], hop=spec["hop_s"])
     if points := detector.get("thresholds"):
         rounded = {key: f"{value:.2f}" for key, value in points.items()}
-        yield "bands", words.POINTS[points["manipulated"] < 1].format(**rounded)
+        yield "bands", words.POINTS[has_strong_band(points)].format(**rounded)
         yield "spans", words.HYSTERESIS.format(**rounded)
     if training := (card.get("data") or {}).get("training"):
         yield "training", words.TRAINING.format(clips=training["clips"], hours=training["hours"])

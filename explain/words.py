@@ -93,11 +93,11 @@ MADE = "Made on {moment} by Telltale {version}."
 VERDICT = "The answer"
 PROBABILITY = "Estimated probability of manipulation: {percent} %, {words} (0 = no signs, 100 = manipulated)."
 NO_PROBABILITY = "No probability is given."
+NO_STRONG_BAND = "No score is called strong signs, as the clip is unlike those that the detectors learnt from."
 BANDS = {  # by whether a score could be called strong signs
     True: "Below {suspicious} %: no signs. From {suspicious} to {manipulated} %: some signs. From {manipulated} %: "
           "strong signs.",
-    False: "Below {suspicious} %: no signs. From {suspicious} % on: some signs. The clip is unlike those that the "
-           "detectors learnt from, so that no score is called strong signs.",
+    False: "Below {suspicious} %: no signs. From {suspicious} % on: some signs. " + NO_STRONG_BAND,
 }
 THIS_CLIP = "This clip: {percent} %."
 LOWERED_BEFORE = "Before the copies were tried, the answer was: {before}."
@@ -154,10 +154,12 @@ MEASURES = {
     "face_coverage": "Share of the clip in which the main face is seen",
     "face_light": "Light on the face, 0 to 255",
     "face_sharpness": "Sharpness of the face, variance of the Laplacian",
+    "face_distance": "Distance of the face from those learnt from, deviations",
     "level_dbfs": "Level of the sound, dBFS",
     "speech_s": "Speech, s",
     "speech_ratio": "Share of the clip with speech",
     "snr_db": "Speech above noise, dB",
+    "sound_distance": "Distance of the sound from those learnt from, deviations",
 }
 PROBE = "Does the answer hold on altered copies?"
 PROBE_SPAN = "Tried on {start} to {end} s of the clip."

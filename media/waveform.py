@@ -72,7 +72,8 @@ class WaveformBuilder:
         channels = max(len(c) for c in self._chunks)
         sides = np.concatenate([np.broadcast_to(c, (channels, c.shape[1])) for c in self._chunks], axis=1)
         self._chunks.clear()
-        return np.clip(np.nan_to_num(_one_channel(sides)), -1.0, 1.0)
+        waveform = np.nan_to_num(_one_channel(sides), copy=False)  # in place: 10 minutes are 38 MB, and each copy again
+        return np.clip(waveform, -1.0, 1.0, out=waveform)
 
     def _align(self, time_s: float) -> None:
         gap = round((time_s - self.end_s) * AUDIO_HZ)
@@ -102,5 +103,5 @@ def _one_channel(sides: np.ndarray) -> np.ndarray:
 
 def level_dbfs(waveform: np.ndarray) -> float:
     """Root mean square level in dB relative to full scale; -120 for digital silence."""
-    power = float(np.mean(np.square(waveform, dtype=np.float64))) if len(waveform) else 0.0
-    return 10 * np.log10(max(power, 1e-12))
+    power = np.einsum("i,i", waveform, waveform, dtype=np.float64) / max(len(waveform), 1)
+    return float(10 * np.log10(max(power, 1e-12)))

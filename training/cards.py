@@ -43,6 +43,7 @@ READING = """Training saw none of its people, and none of its sources and genera
 data's own notes. AUC with 95 % bootstrap interval over identities; 0.5 is chance. A family's fakes are ranked against
 all genuine clips. The shortcut is what file, timing, pose and border alone tell of the same clips: what the detector is
 worth is what lies above it."""
+UNUSUAL = "A clip that is unlike those learnt from is SUSPICIOUS at most (detectors/familiarity.py)."
 LIMITS = """Faces under 36 pixels, sound without a voice, generators and cameras unlike those above. It learnt from few
 sources, and part of what it learnt is their look."""
 
@@ -174,8 +175,7 @@ def card_page(card: dict) -> str:
         *_controls(results),
         *_localization(results),
         f"Equal error rate {_number(results['eer'])}; AUC up to 10 % false alarms (standardised, 0.5 is chance) "
-        f"{_number(results['pauc'])}. Expected calibration error {_number(results['ece'])}; scores assume as many fake "
-        "as genuine clips.",
+        f"{_number(results['pauc'])}. {_calibration(results)}",
         "## What the verdicts are worth",
         *_verdicts(card["thresholds"], results),
         *_explanations(card.get("explanations")),
@@ -205,10 +205,9 @@ def consensus_page(card: dict) -> str:
         "## Results of all together",
         _material(results) + " " + READING,
         _figures_table(results),
-        f"Equal error rate {_number(results['eer'])}. Expected calibration error {_number(results['ece'])}; scores "
-        "assume as many fake as genuine clips.",
+        f"Equal error rate {_number(results['eer'])}. {_calibration(results)}",
         f"MANIPULATED from {everybody['manipulated']:.3f} on, where two detectors find the clip at least suspicious by "
-        f"themselves; SUSPICIOUS from {everybody['suspicious']:.3f} on, where one does.",
+        f"themselves; SUSPICIOUS from {everybody['suspicious']:.3f} on, where one does. {UNUSUAL}",
         _called(results),
     ]) + "\n"
 
@@ -257,6 +256,13 @@ def _figures_table(results: dict) -> str:
                   [_row(name, figures) for name, figures in rows.items()])
 
 
+def _calibration(results: dict) -> str:
+    mean, most = results["ece_by_chance"]
+    return (f"Expected calibration error {_number(results['ece'])}; scores that are exactly right would show "
+            f"{_number(mean)} on as many clips, and in 95 of 100 cases up to {_number(most)}. Scores assume as many "
+            "fake as genuine clips.")
+
+
 def _row(name: str, figures: dict) -> list:
     low, high = figures["auc_95"]
     return [name, _number(figures["auc"]), f"{_number(low)} to {_number(high)}", _number(figures["shortcut_auc"]),
@@ -296,8 +302,9 @@ def _verdicts(thresholds: dict, results: dict) -> Iterator[str]:
            "at least 0.8 and 0.6, and such that at most 5 % and 15 % of the genuine clips reach them in four of five "
            "random draws of the development sources. A span "
            f"is marked from {thresholds['segment_on']:.3f} on: between 0.7 and 0.95, and within that such that at most "
-           "15 % of them reach it anywhere. On the clips above:")
+           f"15 % of them reach it anywhere. {UNUSUAL} On the clips above:")
     yield _called(results)
+    yield "Whose score is at least that, whatever it is called:"
     yield _table(["at", "accuracy", "true positives", "false positives"],
                  [[name.upper(), *(_number(results[f"at_{name}"][key]) for key in ("accuracy", "tpr", "fpr"))]
                   for name in ("manipulated", "suspicious")])

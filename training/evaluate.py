@@ -366,7 +366,8 @@ def _print_results(name: str, results: dict) -> None:
         print(f"{title:34} {_text(figures['auc'])}  {_text(low)} to {_text(high)}  {_text(figures['shortcut_auc'])}"
               f"  {counts}")
     for title, figures in heads.items():
-        print(f"{title:34} pAUC {_text(figures['pauc'])}  EER {_text(figures['eer'])}  ECE {_text(figures['ece'])}  "
+        print(f"{title:34} pAUC {_text(figures['pauc'])}  EER {_text(figures['eer'])}  ECE {_text(figures['ece'])} "
+              f"(by chance up to {_text(figures['ece_by_chance'][1])})  "
               f"coverage {figures['coverage']:.2f}")
     for key in ("at_manipulated", "at_suspicious", "genuine_called", "fake_called", "genuine_marked",
                 "genuine_marked_s_per_min"):

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from detectors.checkpoint import CHECKPOINTS, ship_checkpoint
+from detectors.checkpoint import ship_checkpoint
 from detectors.encoders import to_half
-from detectors.familiarity import COMPONENTS, NAME, READ, Familiarity
+from detectors.familiarity import CHECKPOINT, COMPONENTS, READ, Familiarity
 from training.calibrate import commit
 from training.datasets.splits import source_folds
 from training.pretrained import MissingPackage, load_encoders, published_encoders
@@ -99,7 +99,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training.familiarity", description=__doc__.splitlines()[0])
     parser.add_argument("--samples", type=Path, required=True, nargs="+", help="what training.prepare wrote")
     parser.add_argument("--encoders", type=Path, help="folder of training.pretrained (from the installed packages)")
-    parser.add_argument("--out", type=Path, default=CHECKPOINTS / f"{NAME}.safetensors", help="default: the app's own")
+    parser.add_argument("--out", type=Path, default=CHECKPOINT, help="default: the app's own")
     args = parser.parse_args(argv)
     try:
         state, card = make(without_forged(read_training_samples(*args.samples)), args.encoders)

@@ -93,6 +93,16 @@ def expected_calibration_error(score: np.ndarray, fake: np.ndarray, bins: int = 
     return distance / len(score) if groups else float("nan")
 
 
+def calibration_error_by_chance(score: np.ndarray, draws: int = 1000, seed: int = 0) -> tuple[float, float]:
+    """Expected calibration error of scores that are exactly right, which few clips do not show: the mean over draws of
+    labels from the scores themselves, and what 95 % of the draws stay within. NaN without clips."""
+    if not len(score):
+        return float("nan"), float("nan")
+    rng = np.random.default_rng(seed)
+    drawn = [expected_calibration_error(score, (rng.random(len(score)) < score).astype(float)) for _ in range(draws)]
+    return float(np.mean(drawn)), float(np.quantile(drawn, 0.95))
+
+
 def bootstrap_interval(measure: Callable[[np.ndarray, np.ndarray], float], score: np.ndarray, fake: np.ndarray,
                        groups: Sequence[str], draws: int = 1000, seed: int = 0) -> tuple[float, float]:
     """95 % percentile interval, resampling whole groups (identities): clips of one person are not independent.

@@ -15,6 +15,7 @@ from training.localization import covers_whole, measure_spans, span_intervals, t
 from training.metrics import (
     auc,
     bootstrap_interval,
+    calibration_error_by_chance,
     eer,
     expected_calibration_error,
     partial_auc,
@@ -141,6 +142,7 @@ def _head_figures(rows: list[Row], head: str, thresholds: Thresholds, draws: int
         **_figures(rows, head, draws),
         "pauc": _rounded(partial_auc(score, fake)), "eer": _rounded(eer(score, fake)),
         "ece": _rounded(expected_calibration_error(score, fake)),
+        "ece_by_chance": _rounded_pair(calibration_error_by_chance(score, draws)),
         **{f"at_{name}": {key: _rounded(value) for key, value in rates_at(score, fake, threshold).items()}
            for name, threshold in (("manipulated", thresholds.manipulated), ("suspicious", thresholds.suspicious))},
         "within_source": _within(rows, head, [row.source for row in rows], draws),

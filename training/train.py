@@ -30,7 +30,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
 from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
@@ -156,6 +156,13 @@ def cross_validate(recipe: Recipe, samples: Sequence[Sample], out: Path, **how) 
     return {**last, **told}
 
 
+def part_processes() -> None:
+    """Ends what several processes of a run have open between them, once all are there. Its threads abort a process
+    that ends before them. Of a single process nothing."""
+    PartialState().wait_for_everyone()
+    PartialState().destroy_process_group()
+
+
 def head_aucs(scored: Sequence[tuple[Sample, WindowScores]]) -> dict[str, float]:
     """AUC of every head that tells something, over the windows of all samples whose label is known; NaN where they
     are all fake or all genuine."""
@@ -250,6 +257,7 @@ def main(argv: list[str] | None = None) -> int:
             summary = {"detector": recipe.detector, **summary}
             for key, value in summary.items():
                 print(f"{key:16} {value}")
+        part_processes()
     except (FileNotFoundError, ValueError) as error:
         parser.error(str(error))
     if args.json:

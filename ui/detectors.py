@@ -67,12 +67,16 @@ HARDER_CAPTION = (
 )
 VERDICTS_CAPTION = "What it called the clips"
 VERDICTS_SENTENCE = "“{strong}” from a score of {manipulated} on, “{some}” from {suspicious} on."
+UNUSUAL_SENTENCE = "A clip unlike those that it learnt from is called “{some}” at most."
 SPANS_SENTENCE = "A span is marked from {segment_on} on."
 MARKED_SENTENCE = "{share} of the genuine clips had a marked span."
 WHERE = "Where a clip is manipulated: average precision at half overlap {ap}, recall of 20 proposals {ar}."
 WHERE_NOT = "How well it tells where a clip is manipulated was not measured."
 RELIABILITY_NOT = "A reliability diagram was not measured for this checkpoint."
 ECE = "Expected calibration error {ece}: by so much its scores miss the share of manipulated clips, on average."
+ECE_BY_CHANCE = (
+    "On as many clips, scores that are exactly right would show {mean}, and in 95 of 100 cases up to {most}."
+)
 EVEN_PRIOR = "Scores assume as many manipulated as genuine clips; where manipulation is rare, they are too high."
 RELIABILITY_CAPTION = "Clips sorted by score into groups: a probability that holds equals the share"
 RELIABILITY_HEADERS = ("Mean score", "Manipulated", "Clips")
@@ -480,6 +484,8 @@ def _verdicts(card: dict, results: dict) -> str:
         sentences.append(VERDICTS_SENTENCE.format(
             strong=texts.VERDICTS["MANIPULATED"][0], some=texts.VERDICTS["SUSPICIOUS"][0],
             manipulated=_number(points["manipulated"]), suspicious=_number(points["suspicious"])))
+    if "added" not in card:
+        sentences.append(UNUSUAL_SENTENCE.format(some=texts.VERDICTS["SUSPICIOUS"][0]))
     if is_number(points.get("segment_on")):
         sentences.append(SPANS_SENTENCE.format(segment_on=_number(points["segment_on"])))
     if is_number(results.get("genuine_marked")):
@@ -500,13 +506,23 @@ def bins(results: dict) -> list[dict]:
 def reliability_html(results: dict) -> str:
     """The diagram with its numbers beside it where the card has them; else that it was not measured."""
     groups = bins(results)
-    ece = ECE.format(ece=_number(results["ece"])) if is_number(results.get("ece")) else ""
-    words = _sentence(" ".join(filter(None, ("" if groups else RELIABILITY_NOT, ece, EVEN_PRIOR if ece else ""))))
+    ece = _calibration(results)
+    words = _sentence(" ".join(filter(None, ("" if groups else RELIABILITY_NOT, *ece))))
     if not groups:
         return words
     rows = [(_number(b["score"]), _percent(b["fake"], 0), _count(b.get("clips"), "–")) for b in groups]
     numbers = table(RELIABILITY_CAPTION, RELIABILITY_HEADERS, rows)
     return f'<div class="tt-reliability">{_diagram(groups)}{numbers}</div>{words}'
+
+
+def _calibration(results: dict) -> list[str]:
+    """Sentences on the expected calibration error, where the card has it."""
+    if not is_number(results.get("ece")):
+        return []
+    told, chance = [ECE.format(ece=_number(results["ece"]))], results.get("ece_by_chance")
+    if isinstance(chance, list) and len(chance) == 2 and all(map(is_number, chance)):
+        told.append(ECE_BY_CHANCE.format(mean=_number(chance[0]), most=_number(chance[1])))
+    return [*told, EVEN_PRIOR]
 
 
 def _diagram(groups: Sequence[dict]) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from detectors import familiarity
 from detectors.sync import NEAR, STEP_HZ
 from explain.answer import detector_name, offset_words
+from media import Reason
 from media.quality import (
     DARKEST,
     LEAST_COVERAGE,
@@ -24,15 +25,19 @@ from ui.details import file_html
 from ui.markup import escape, table
 
 HEADING = "How good the clip is for judging"
-CAPTION = "What was measured. A value below its limit makes scores less certain, or impossible."
+CAPTION = "What was measured. A value beyond its limit makes scores less certain, or impossible."
 HEADERS = ("Measure", "This clip", "Limit", "In words")
 NOT_MEASURED = "not measured"
 NO_FACE, NO_SOUND = "no face was found", "no sound could be read"
 NO_NOISE = "too little voice, or no pause beside it to compare with"
-DISTANCES = {"video": ("Face, compared with those learnt from", NO_FACE),
-             "audio": ("Sound, compared with that learnt from", NO_SOUND)}
-DISTANCE, DISTANCE_LIMIT = "{:.1f} deviations out", "usual: up to {usual:.1f}; judged: up to {known:.1f}"
-DISTANCE_WORDS = ("like what the detectors learnt from", "unlike it: no score is called strong signs", "not judged")
+DISTANCES = {"video": "Face, compared with those learnt from", "audio": "Sound, compared with that learnt from"}
+DISTANCE, DISTANCE_LIMIT = "{:.2f} deviations out", "usual: up to {usual:.2f}; judged: up to {known:.2f}"
+DISTANCE_WORDS = (
+    "like what Telltale's own detectors learnt from",
+    "unlike what they learnt from: Telltale's own detectors call no score strong signs",
+    "unlike what they learnt from: Telltale's own detectors do not judge it",
+)
+NO_DISTANCE = "too little of it to compare"
 ERRORS_ROW = ("Reading", "{errors:.0f} parts could not be decoded", "none", "the clip is damaged; the rest was judged")
 OFFSET = "Sound against picture"
 OFFSET_LIMIT = f"usual: up to {NEAR / STEP_HZ:.2f} s either way"
@@ -145,7 +150,7 @@ def quality_html(result: dict, cards: dict[str, dict]) -> str:
     rows = [_measure_row(m, measures) for m in MEASURES]
     if measures.get("decode_errors"):
         rows.insert(1, tuple(cell.format(errors=measures["decode_errors"]) for cell in ERRORS_ROW))
-    rows += [_distance_row(modality, measures) for modality in DISTANCES] + _offset_rows(result, cards)
+    rows += [_distance_row(modality, result) for modality in DISTANCES] + _offset_rows(result, cards)
     escaped = [tuple(escape(cell) for cell in row) for row in rows]
     return f"<section><h3>{escape(HEADING)}</h3>{table(CAPTION, HEADERS, escaped, row_headers=True)}</section>"
 
@@ -162,14 +167,15 @@ def _measure_row(measure: Measure, measures: dict) -> tuple[str, ...]:
     return measure.name, shown, limit, measure.enough if value >= measure.least else measure.too_little
 
 
-def _distance_row(modality: str, measures: dict) -> tuple[str, ...]:
+def _distance_row(modality: str, result: dict) -> tuple[str, ...]:
     """How far the clip is from all that the detectors learnt from."""
-    (name, missing), limits = DISTANCES[modality], familiarity.limits(modality)
-    value, limit = measures.get(familiarity.MEASURES[modality]), DISTANCE_LIMIT.format(**limits)
+    name, limits = DISTANCES[modality], familiarity.limits(modality)
+    value = result["media"]["measures"].get(familiarity.MEASURES[modality])
     if value is None:
-        return name, NOT_MEASURED, limit, missing
-    words = DISTANCE_WORDS[sum(value > most for most in limits.values())]
-    return name, DISTANCE.format(value), limit, words
+        return name, NOT_MEASURED, DISTANCE_LIMIT.format(**limits), NO_DISTANCE
+    judged = not any(f["code"] == Reason.UNLIKE_TRAINING and modality in f["blocks"] for f in result["findings"])
+    words = DISTANCE_WORDS[0 if value <= limits["usual"] else 1 if judged else 2]
+    return name, DISTANCE.format(value), DISTANCE_LIMIT.format(**limits), words
 
 
 def _offset_rows(result: dict, cards: dict[str, dict]) -> list[tuple[str, ...]]:

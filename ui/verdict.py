@@ -10,6 +10,7 @@ from explain.answer import (
     band_edges,
     band_words,
     detector_name,
+    has_strong_band,
     listed,
     modality_scores,
     more_alarmed,
@@ -18,6 +19,7 @@ from explain.answer import (
     was_lowered,
     why_not_judged,
 )
+from explain.words import NO_STRONG_BAND
 from ui import agreement, texts
 from ui.markup import escape, percent
 from ui.record import read_record, record_words
@@ -192,6 +194,7 @@ def _scale(points: dict, alt: str, mark: str) -> str:
     return (
         f'<div class="tt-scale" role="img" aria-label="{escape(alt)}">'
         f'{mark}<div class="tt-bands">{bands}</div><div class="tt-edges">{marks}</div></div>'
+        + ("" if has_strong_band(points) else f'<p class="tt-small">{escape(NO_STRONG_BAND)}</p>')
     )
 
 

@@ -47,14 +47,16 @@ def test_what_a_figure_was_measured_with_names_no_folder_of_this_machine(tmp_pat
 def test_robustness_has_a_row_for_each_copy_and_a_column_for_each_detector():
     quality = {"auc": 0.75, "ece": 0.1, "false_alarms": 0.05}
     copy = {"clips": 4, **quality, "auc_95": [0.5, 1.0], "before": {**quality, "auc": 0.8}, "flip_rate": 0.25,
-            "lost_rate": None}
-    detector = {**copy, "unchanged": {**quality, "clips": 4, "auc_95": [0.5, None]}, "copies": {"crf_35": copy},
+            "lost_rate": None, "unusual_rate": 0.5}
+    detector = {**copy, "copies": {"crf_35": copy},
+                "unchanged": {**quality, "clips": 4, "auc_95": [0.5, None], "unusual_rate": 0.0},
                 "risk_coverage": {"risk_at": {"0.5": 0.1, "1": 0.2}, "verdicts": {"coverage": 0.9, "risk": 0.125}},
                 "determinism": {"clips": 2, "same": 2, "same_on_one_thread": 1, "threads": 2}}
     written = write_block("robustness", {"robustness": record({"one": detector, "two": detector})})
     assert "| crf_35 | 0.80 → 0.75 | 0.80 → 0.75 |" in written
-    assert "| crf_35 | 25 %, – | 25 %, – |" in written and "| one | 10 % | 20 % | 90 % | 12.5 % |" in written
-    assert "| one | 4 | 0.75 | 0.5 to – | 0.1 | 5 % |" in written and "| two | 2 | 2 | 1 |" in written
+    assert "| crf_35 | 25 %, –, 50 % | 25 %, –, 50 % |" in written
+    assert "| one | 10 % | 20 % | 90 % | 12.5 % |" in written
+    assert "| one | 4 | 0.75 | 0.5 to – | 0.1 | 5 % | 0 % |" in written and "| two | 2 | 2 | 1 |" in written
 
 
 def test_explanations_have_a_row_of_what_they_point_at_and_one_of_what_they_cost():

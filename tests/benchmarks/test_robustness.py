@@ -58,12 +58,13 @@ def folder(tmp_path, examples_dir):
 
 def reading(score: float | None) -> Reading:
     verdict = "CANNOT_EVALUATE" if score is None else "MANIPULATED" if score >= 0.8 else "NO_SIGNS"
-    return Reading(score, detectors.Verdict(verdict))
+    return Reading(score, detectors.Verdict(verdict), unusual=score == 0.3)
 
 
 def answers(file: str, fake: float | None, score: float | None, copy: float | None | str) -> Answers:
     told = copy if isinstance(copy, str) else {"d": reading(copy)}
-    return Answers(file, fake, file, 3.0, {"d": "sha256:0"}, {"d": reading(score)}, {"crf_35": told})
+    checkpoints = {"d": "sha256:0", "familiarity": "sha256:f"}
+    return Answers(file, fake, file, 3.0, checkpoints, {"d": reading(score)}, {"crf_35": told})
 
 
 def test_every_copy_of_the_grid_changes_one_thing_under_a_name_of_its_own():
@@ -107,6 +108,7 @@ def test_figures_by_hand():
     assert copy["auc"] == 0.5 and copy["before"]["auc"] == 1  # 0.3 above 0.2 and below 0.9
     assert copy["false_alarms"] == 0.5 and copy["before"]["false_alarms"] == 0
     assert copy["flip_rate"] == 0.5 and copy["lost_rate"] == 0.2  # of the four that are judged; of five
+    assert copy["unusual_rate"] == 0.25 and figures["unchanged"]["unusual_rate"] == 0
     assert copy["ece"] == pytest.approx((0.9 + 0.2 + 0.7) / 3, abs=1e-4)  # each clip is a bin
     assert figures["auc"] == copy["auc"] and figures["flip_rate"] == 0.5  # there is one copy
     curve = figures["risk_coverage"]
@@ -124,7 +126,7 @@ def test_answers_go_through_the_file_unchanged(tmp_path):
 
 def test_an_interrupted_run_goes_on_and_a_new_checkpoint_is_measured_again(tmp_path, monkeypatch):
     records = [Record(file=name, dataset="x", video_fake=0.0, audio_fake=0.0) for name in ("a", "b", "c")]
-    copies, seen, checkpoint = choose_copies("crf_35"), [], "sha256:0"
+    copies, seen, checkpoint, familiarity = choose_copies("crf_35"), [], "sha256:0", "sha256:f"
 
     class Card:
         id = "d"
@@ -140,6 +142,7 @@ def test_an_interrupted_run_goes_on_and_a_new_checkpoint_is_measured_again(tmp_p
         return answers(record.file, 0, 0.1, 0.2)
 
     monkeypatch.setattr(robustness, "load", lambda name, device: Card())
+    monkeypatch.setattr(robustness, "checkpoint_hash", lambda path: familiarity)
     monkeypatch.setattr(robustness, "measure_clip", measure_one)
     run = [records, tmp_path, ["d"], copies, 1, tmp_path / "runs" / "rows"]
     with pytest.raises(KeyboardInterrupt):
@@ -147,10 +150,11 @@ def test_an_interrupted_run_goes_on_and_a_new_checkpoint_is_measured_again(tmp_p
     assert [a.file for a in measure(*run)] == ["a", "b", "c"] and seen == ["a", "b", "b", "c"]
     run[3] = choose_copies("crf_35,half_size")  # a copy that was not measured
     measure(*run)
-    checkpoint = "sha256:1"
-    run[3] = copies
+    run[3], checkpoint = copies, "sha256:1"
     measure(*run)
-    assert seen[4:] == ["a", "b", "c"] * 2
+    checkpoint, familiarity = "sha256:0", "sha256:1"  # what tells unlike training is another
+    measure(*run)
+    assert seen[4:] == ["a", "b", "c"] * 3
 
 
 def test_every_nth_clip_comes_with_its_pair(monkeypatch):

@@ -52,7 +52,8 @@ def test_stages_a_second_detector_and_scoring_on_a_short_clip(talking_clip, tmp_
     ffmpeg("-t", "1.4", "-i", str(talking_clip), "-c", "copy", str(clip))
     names = ["ss_avd", "mis_avoidd"]
     told = speed.measure_stages(clip, names, "cpu", 1)
-    assert told["stages_s"].keys() == {"decode_and_faces", "sound_and_quality", "provenance", *names, "total"}
+    assert told["stages_s"].keys() == {"decode_and_faces", "sound_and_quality", "provenance", "familiarity", *names,
+                                       "total"}
     parts = sum(spent for name, spent in told["stages_s"].items() if name != "total")
     assert 0 < parts <= told["stages_s"]["total"] + 0.01
     assert told["realtime_factor"] == pytest.approx(told["stages_s"]["total"] / told["duration_s"], rel=0.02)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from detectors import Verdict, analyse, load
+from detectors import BUILDERS, Verdict, analyse, load
 from detectors.analysis import analyse_clip
 from detectors.consensus import together, widen
 from detectors.contract import Thresholds
@@ -22,9 +22,9 @@ from detectors.familiarity import (
     is_unusual,
     judge_familiarity,
     limits,
-    load_familiarity,
     measure_distances,
 )
+from detectors.guests import Guests
 from media import AUDIO_HZ, PreparedClip, Quality, Reason, prepare
 from tests.detectors.test_guests import Calm
 from tests.explain.tiny_detectors import a_clip
@@ -43,6 +43,15 @@ def with_faces(clip: PreparedClip, change) -> PreparedClip:
     return replace(clip, faces=changed)
 
 
+@pytest.fixture(scope="module")
+def two_faces(clip) -> PreparedClip:
+    """The clip, and in it a second face of noise."""
+    first = clip.tracks[0]
+    noise = RNG.integers(0, 256, clip.faces[first.track_id].shape, np.uint8)
+    return replace(clip, tracks=(first, replace(first, track_id=99)), faces={**clip.faces, 99: noise},
+                   lips={**clip.lips, 99: clip.lips[first.track_id]})
+
+
 def only(measures: dict) -> dict:
     return {name: measures[name] for name in MEASURES.values() if name in measures}
 
@@ -54,22 +63,37 @@ class TestDistance:
         summaries[0, 3], summaries[0, 5], summaries[1, COMPONENTS] = 2.0, -3.5, 7.0
         assert model.deviations("audio", summaries).tolist() == [3.5, 0.0]
 
-    def test_of_several_faces_the_farthest_counts(self, clip):
-        first = clip.tracks[0]
-        noise = RNG.integers(0, 256, clip.faces[first.track_id].shape, np.uint8)
-        two = replace(clip, tracks=(first, replace(first, track_id=99)), faces={**clip.faces, 99: noise},
-                      lips={**clip.lips, 99: clip.lips[first.track_id]})
-        alone = replace(two, tracks=two.tracks[1:])
-        distances = [measure_distances(one)["video"] for one in (clip, two, alone)]
-        assert distances[0] < distances[1] == pytest.approx(distances[2], abs=0.01)
+    def test_each_face_has_its_own(self, clip, two_faces):
+        alone = replace(two_faces, tracks=two_faces.tracks[1:])
+        near, far, both = [measure_distances(one)["video"] for one in (clip, alone, two_faces)]
+        assert both == pytest.approx(near + far, abs=0.01) and near[0] < limits("video")["usual"] < far[0]
 
     def test_a_long_clip_takes_no_more_windows(self, monkeypatch):
-        long = a_clip(duration_s=120.0)
         seen = []
-        monkeypatch.setattr(Familiarity, "_summaries", lambda self, windows: seen.append(len(windows.start_s)) or {
-            "sound": torch.zeros_like(self.beside.whiten_sound.mean)})
-        measure_distances(long)
-        assert seen == [MOST_WINDOWS]
+        for of in ("_face", "_sound"):
+            told = getattr(Familiarity, of)
+            monkeypatch.setattr(Familiarity, of, lambda self, windows, rows, told=told, of=of: seen.append(
+                (of, len(rows))) or told(self, windows, rows))
+        measure_distances(a_clip(duration_s=120.0))
+        assert seen == [("_face", MOST_WINDOWS), ("_sound", MOST_WINDOWS)]
+
+    def test_faces_and_voice_are_looked_for_where_they_are(self, clip):
+        """A face that is seen in a few windows of a long clip, and a voice in others, are compared nevertheless."""
+        track, duration_s = clip.tracks[0], 20 * SPEC.window_s
+        seen = replace(track, times_s=track.times_s + 3 * SPEC.window_s)
+        sound = np.tile(clip.waveform, 20)[:round(duration_s * AUDIO_HZ)]
+        long = replace(clip, info=replace(clip.info, duration_s=duration_s), tracks=(seen,), waveform=sound,
+                       speech_s=((9 * SPEC.window_s, 10 * SPEC.window_s),))
+        assert measure_distances(long).keys() == {"video", "audio"}
+        assert measure_distances(long)["video"] == pytest.approx(measure_distances(clip)["video"], abs=0.5)
+
+    def test_a_face_that_is_often_missing_is_compared(self, clip):
+        track = clip.tracks[0]
+        some = (track.times_s * AUDIO_HZ).round() % (SPEC.window_s * AUDIO_HZ) < AUDIO_HZ  # a second of each window
+        part = replace(track, **{name: getattr(track, name)[some]
+                                 for name in ("times_s", "boxes_px", "landmarks_px", "confidence")})
+        often = replace(clip, tracks=(part,), faces={track.track_id: np.asarray(clip.faces[track.track_id])[some]})
+        assert measure_distances(often)["video"][0] == pytest.approx(measure_distances(clip)["video"][0], abs=1.0)
 
     def test_what_cannot_be_judged_has_none(self, clip):
         assert measure_distances(replace(clip, waveform=None, speech_s=())).keys() == {"video"}
@@ -96,11 +120,22 @@ class TestFindings:
     def test_a_face_that_is_none_is_not_judged_and_the_sound_is(self, clip, change):
         judged = judge_familiarity(with_faces(clip, change))
         [finding] = [f for f in judged.quality.findings if f.reason == Reason.UNLIKE_TRAINING]
-        assert finding.blocks == {"video"} and "not judged" in finding.message
-        assert not is_unusual(judged.quality.findings), "the sound is as usual: its answer keeps its strength"
+        assert finding.blocks == {"video"} and "do not judge the picture" in finding.message
         analysis = analyse_clip(judged, load("ss_avd", "cpu"))
         assert analysis.video is None and analysis.sync is None and analysis.score == analysis.audio is not None
-        assert analysis.thresholds.manipulated < 1
+        assert analysis.thresholds.manipulated == 1, "more noise does not bring back what less of it took"
+
+    def test_beside_a_usual_face_one_that_is_none_blocks_nothing_and_widens_the_band(self, two_faces):
+        judged = judge_familiarity(two_faces)
+        [finding] = [f for f in judged.quality.findings if f.reason == Reason.UNLIKE_TRAINING]
+        assert not finding.blocks and finding.message.startswith("A face looks unlike")
+        assert judged.quality.measures["face_distance"] > limits("video")["known"]
+        analysis = analyse_clip(judged, load("ss_avd", "cpu"))
+        assert analysis.video is not None and analysis.thresholds.manipulated == 1
+
+    def test_judging_twice_says_it_once(self, two_faces):
+        judged = judge_familiarity(two_faces)
+        assert judge_familiarity(judged).quality == judged.quality
 
     @pytest.mark.parametrize("change", [
         lambda t: RNG.normal(0, 0.1, len(t)), lambda t: 0.3 * np.sin(2 * np.pi * 440 * t),
@@ -124,10 +159,9 @@ class TestFindings:
 @pytest.fixture
 def narrow(monkeypatch, clip):
     """Limits between which the picture of `clip` lies."""
-    model, card = load_familiarity()
-    distance = measure_distances(clip)["video"]
-    changed = {**card["limits"], "video": {"usual": distance - 0.1, "known": distance + 0.1}}
-    monkeypatch.setattr("detectors.familiarity.load_familiarity", lambda: (model, {**card, "limits": changed}))
+    [distance] = measure_distances(clip)["video"]
+    told = {"video": {"usual": distance - 0.1, "known": distance + 0.1}, "audio": limits("audio")}
+    monkeypatch.setattr("detectors.familiarity.limits", told.__getitem__)
 
 
 class TestBand:
@@ -160,3 +194,11 @@ class TestBand:
             assert (analysis.video, analysis.verdict) == (0.6, Verdict.MANIPULATED)
             assert Reason.UNLIKE_TRAINING not in {f.reason for f in analysis.findings}
         assert together([analyse_clip(judged, guest)]).verdict == Verdict.MANIPULATED
+
+    def test_who_asks_only_a_detector_from_outside_reads_nothing_of_it(self, examples_dir, narrow, monkeypatch):
+        guests = Guests(taken=tuple(BUILDERS))
+        monkeypatch.setattr("detectors.GUESTS", guests)
+        answer = analyse(examples_dir / "voice_resynthesised.mp4", ["tests.detectors.test_guests:Calm"], "cpu")
+        assert answer["score"] == 0.6 and "UNLIKE_TRAINING" not in answer["reasons"]
+        answer = analyse(examples_dir / "voice_resynthesised.mp4", ["calm", "ss_avd"], "cpu")
+        assert "UNLIKE_TRAINING" in answer["reasons"]

@@ -133,6 +133,13 @@ def test_what_cannot_join_is_refused_in_a_sentence(registry, reference, words):
     assert words in str(refused.value)
 
 
+def test_a_threshold_of_certainty_is_refused(registry, monkeypatch):
+    """1 stands for "never", as of clips unlike training."""
+    monkeypatch.setattr(Calm, "card", {**Calm.card, "thresholds": {"manipulated": 1.0, "suspicious": 0.5}})
+    with pytest.raises(GuestError, match="manipulated < 1"):
+        known_id("outside:Calm")
+
+
 def test_its_answer_is_like_any_other(registry):
     known_id("outside:Calm")
     answer = analyse_clip(a_clip(), load("calm", "cpu"))

@@ -51,3 +51,14 @@ def test_where_no_c_library_has_a_name_nothing_is_done(monkeypatch):
         heap.return_freed_memory()
     finally:
         heap._glibc.cache_clear()
+
+
+def test_of_a_long_clip_memory_goes_back_on_the_way(monkeypatch):
+    returned = []
+    monkeypatch.setattr(heap, "return_freed_memory", lambda: returned.append(taken[-1]))
+    taken = []
+    for end_s in heap.tidied((10.0, 19.9, 20.0, 35.0, 65.0, 70.0), lambda end_s: end_s):
+        taken.append(end_s)
+    assert taken == [10.0, 19.9, 20.0, 35.0, 65.0, 70.0]
+    assert returned == [20.0, 65.0, 70.0]
+    assert list(heap.tidied((5.0, 10.0), lambda end_s: end_s)) == [5.0, 10.0] and len(returned) == 3

@@ -176,7 +176,8 @@ def test_stitching_puts_windows_back(clip):
     assert strip.known.all() and len(strip.known) == 100
     np.testing.assert_array_equal(strip.lips(0, 100), lips)
     np.testing.assert_array_equal(strip.lips(40, 50), lips[40:50])
-    np.testing.assert_array_equal(strip.audio, audio)
+    np.testing.assert_array_equal(strip.audio(0, 100), audio)
+    np.testing.assert_array_equal(strip.audio(40, 50), audio[40 * 640:50 * 640])
 
 
 def test_stitching_knows_its_gaps(clip):
@@ -187,6 +188,8 @@ def test_stitching_knows_its_gaps(clip):
     expected = np.ones(96, bool)
     expected[4], expected[32:64] = False, False
     np.testing.assert_array_equal(sync.stitch(windows).known, expected)
+    silent = sync.stitch(windows).audio(0, 96)
+    assert not silent[32 * 640:64 * 640].any() and np.array_equal(silent[:32 * 640], audio[:32 * 640])
     assert sync.stitch(replace(windows, lips=None)) is None
     assert sync.stitch(replace(windows, audio=None)) is None
 

@@ -12,6 +12,7 @@ from explain.answer import (
     detector_verdict_words,
     explained_score,
     follow_from_curve,
+    lanes,
     listed,
     more_alarmed,
     offset_words,
@@ -67,6 +68,19 @@ def test_signs_say_where_to_look_as_far_as_a_span_is_marked():
     assert verdict_words(answer)[1] == f"{words.VERDICTS['MANIPULATED'][1]} {words.LOOK[False]}"
     answer["detectors"]["a"]["segments"] = [{"start_s": 0.0, "end_s": 1.0, "score": 0.9, "modality": "video"}]
     assert verdict_words(answer)[1].endswith(words.LOOK[True])
+
+
+@pytest.mark.parametrize("faces, windows, tracks", [
+    ([0], [{"track": None, "video": [None], "audio": [0.3]}], [0]),  # a face that is not judged
+    ([0, 1], [{"track": 0, "video": [0.2]}], [0, 1]),
+    ([], [{"track": None, "video": [None], "audio": [0.3]}], [None]),
+    ([0], [{"track": None, "video": [0.4]}], [0, None]),  # of a detector that does not say whose
+])
+def test_each_face_has_one_lane_for_the_picture(faces, windows, tracks):
+    answer = {"media": {"faces": [{"track": track} for track in faces]}}
+    told = lanes(answer, {"windows": windows})
+    assert [track for modality, track in told if modality == "video"] == tracks
+    assert [track for modality, track in told if modality == "audio"] == [None]
 
 
 def test_one_detector_is_not_spoken_of_as_several():

@@ -10,9 +10,11 @@ from datetime import datetime, timezone
 
 import pytest
 
+from detectors.familiarity import MEASURES, judge_familiarity
 from explain import words
 from explain.answer import gaps, strongest_modality
 from explain.report import Picture, lane_svg, lane_words, report_html, report_name, write_report
+from media import prepare
 from tests.strict_html import Page
 
 PAYLOADS = (
@@ -306,4 +308,9 @@ def test_a_clip_unlike_training_has_no_band_of_strong_signs(answer):
             points["manipulated"] = 1.0
     told = report_html(answer, CARDS)
     assert words.BAND_LABELS[1] in told and f">{words.BAND_LABELS[2]}<" not in told
-    assert "no score is called strong signs" in told and "strong signs never" in told
+    assert words.NO_STRONG_BAND in told and "strong signs never" in told
+
+
+def test_every_measure_of_a_clip_has_a_name(examples_dir):
+    measures = judge_familiarity(prepare(examples_dir / "voice_resynthesised.mp4")).quality.measures
+    assert {"snr_db", *MEASURES.values()} <= measures.keys() <= words.MEASURES.keys()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from media import faces
-from media.faces import BRIDGE_S, REJOIN_S, Detection, FaceFollower, Track, find_again, find_faces
+from media.faces import BRIDGE_S, REJOIN_S, Detection, FaceFollower, Track, _best_pairs, find_again, find_faces
 
 STEP_S = 0.2  # between looks
 FACE = np.array([[30, 40], [70, 40], [50, 60], [35, 80], [65, 80]], np.float32)  # inside a box of 100 x 100
@@ -257,3 +257,11 @@ def test_a_face_is_found_again_where_it_was_also_when_it_has_moved_a_little(talk
 @pytest.mark.parametrize("shape", [(120, 160, 3), (23, 400, 3), (1, 1, 3)])
 def test_no_face_is_found_in_a_grey_wall_however_small(shape):
     assert find_faces(np.full(shape, 128, np.uint8)) == []
+
+
+@pytest.mark.parametrize("overlap, pairs", [
+    ([[0.9, 0.8], [0.85, 0.1]], {(0, 1), (1, 0)}),  # the highest first would leave 0.1 for the other
+    ([[0.2, 0.7, 0.1]], {(0, 1)}), ([[0.2], [0.7]], {(1, 0)}), ([[0.0]], {(0, 0)}),
+])
+def test_faces_go_to_the_tracks_with_the_highest_overlap_in_all(overlap, pairs):
+    assert set(zip(*map(np.ndarray.tolist, _best_pairs(np.array(overlap))))) == pairs

@@ -17,7 +17,7 @@ from training.cards import WORDS, card_page, compare, main, store_consensus, sto
 FIGURES = {"auc": 0.913, "auc_95": [0.871, 0.954], "shortcut_auc": 0.744, "fake": 31, "genuine": 47}
 WITHIN = {"auc": 0.66, "auc_95": [0.5, 0.8], "shortcut_auc": 0.58, "compared": 9}
 NONE = {"auc": None, "auc_95": [None, None], "shortcut_auc": None}
-HEAD = {**FIGURES, "pauc": 0.71, "eer": 0.172, "ece": 0.061, "coverage": 0.9,
+HEAD = {**FIGURES, "pauc": 0.71, "eer": 0.172, "ece": 0.061, "ece_by_chance": [0.05, 0.09], "coverage": 0.9,
         "at_manipulated": {"accuracy": 0.64, "tpr": 0.31, "fpr": 0.04},
         "at_suspicious": {"accuracy": 0.7, "tpr": 0.47, "fpr": 0.12},
         "within_source": WITHIN, "within_pair": {**NONE, "compared": 0}}

@@ -83,6 +83,7 @@ class Brightness:
 @pytest.fixture
 def brightness(monkeypatch):
     monkeypatch.setattr(evaluate, "load", lambda name, device: Brightness())
+    monkeypatch.setattr(evaluate, "judge_familiarity", lambda clip: clip)  # grey squares are like nothing that is known
 
 
 def clip_of(shade: int = 204, level: float = 0.5) -> PreparedClip:
@@ -151,6 +152,16 @@ def test_a_row_holds_what_the_app_would_say(brightness):
     assert answer.controls["picture_only"]["score"] == answer.video and answer.controls["silence_only"]["audio"] == 0
     [quick] = measure_clip(item, ["brightness"], controls=False)
     assert quick == replace(answer, controls={})
+
+
+def test_what_is_unlike_training_is_not_judged_as_in_the_app(monkeypatch):
+    monkeypatch.setattr(evaluate, "load", lambda name, device: Brightness())
+
+    class Place:
+        clip = staticmethod(clip_of)
+
+    [answer] = measure_clip(Item(place=Place, **GENUINE, facts={"fps": 25.0}), ["brightness"])
+    assert answer.video is None and "UNLIKE_TRAINING" in answer.reasons and answer.verdict != "MANIPULATED"
 
 
 def test_what_they_say_together_is_one_more_row(brightness, monkeypatch):

@@ -11,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 from training.metrics import (
     auc,
     bootstrap_interval,
+    calibration_error_by_chance,
     eer,
     expected_calibration_error,
     partial_auc,
@@ -164,6 +165,17 @@ def test_the_calibration_error_is_the_mean_distance_of_the_diagram_from_its_diag
     distance = np.mean([abs(g["score"] - g["fake"]) for g in reliability(score, fake)])  # groups of equal count
     assert expected_calibration_error(score, fake) == pytest.approx(distance)
     assert math.isnan(expected_calibration_error(np.array([]), np.array([])))
+
+
+def test_scores_that_are_exactly_right_show_an_error_too_where_clips_are_few():
+    """A hundred clips of score 1/2 in ten groups: a group's share is off by .126 on average, as ten coins are."""
+    mean, most = calibration_error_by_chance(np.full(100, 0.5))
+    coins = sum(math.comb(10, heads) / 2**10 * abs(heads / 10 - 0.5) for heads in range(11))
+    assert mean == pytest.approx(coins, abs=0.003) and mean < most < 0.2
+    many, _ = calibration_error_by_chance(np.full(10_000, 0.5), draws=50)
+    assert many == pytest.approx(mean / 10, rel=0.1), "ten times less on a hundred times as many"
+    assert calibration_error_by_chance(np.array([0.0, 1.0])) == (0, 0)
+    assert math.isnan(calibration_error_by_chance(np.array([]))[0])
 
 
 # ---- intervals ------------------------------------------------------------------------------------------------

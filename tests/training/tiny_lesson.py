@@ -20,7 +20,7 @@ from detectors.ss_avd import SPEC, SSAVDConfig
 from training.lessons import LESSONS, Lesson
 from training.lessons.ss_avd import SSAVDLesson
 from training.recipe import Recipe, Section
-from training.train import train
+from training.train import part_processes, train
 
 VALUES = {
     "detector": "tiny", "seed": 3, "steps": 6, "batch": 8, "learning_rate": 0.05, "weight_decay": 0.01,
@@ -96,6 +96,7 @@ def main() -> None:
     """torchrun's process: argv is the run's folder and the steps."""
     LESSONS["tiny"] = TinyLesson
     train(tiny_recipe(steps=int(sys.argv[2])), [], Path(sys.argv[1]), fold=None)
+    part_processes()
 
 
 if __name__ == "__main__":

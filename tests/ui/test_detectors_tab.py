@@ -34,7 +34,8 @@ NEW = {
     "data": {"training": {"clips": 1378, "sources": 76, "hours": 1.94, "families": {"real": 286, "fake_speech": 9}}},
     "thresholds": {"manipulated": 0.812, "suspicious": 0.633, "segment_on": 0.701},
     "results": {
-        **FIGURES, "clips": 88, "ece": 0.061, "genuine_called": CALLED, "fake_called": {**CALLED, "NO_SIGNS": 0.55},
+        **FIGURES, "clips": 88, "ece": 0.061, "ece_by_chance": [0.05, 0.09], "genuine_called": CALLED,
+        "fake_called": {**CALLED, "NO_SIGNS": 0.55},
         "genuine_marked": 0.11, "video": {**FIGURES, "auc": 0.777, "within_source": {**FIGURES, "auc": 0.66}},
         "families": {"video:face_swap": WEAK}, "compression": {"audio:heavy": FIGURES},
         "controls": {"whole:silence_only": {**FIGURES, "auc": 0.512}},
@@ -169,6 +170,13 @@ def test_the_diagram_is_drawn_from_bins_alone_and_has_its_table(card):
     assert 'points="46.0,146.0 158.0,90.0"' in html
     assert "0.10 15 % 40 0.80 50 % 40" in words(html) and tab.RELIABILITY_NOT not in html
     assert bins({"reliability": [{"score": "x", "fake": 1}, 3, None]}) == [] and bins({"reliability": "x"}) == []
+
+
+def test_the_calibration_error_stands_beside_what_chance_makes_of_it(card):
+    told = words(reliability_html(card["results"]))
+    assert "error 0.06:" in told and "would show 0.05, and in 95 of 100 cases up to 0.09." in told
+    old = {name: value for name, value in card["results"].items() if name != "ece_by_chance"}
+    assert "error 0.06:" in words(reliability_html(old)) and "would show" not in words(reliability_html(old))
 
 
 def test_seconds_are_those_of_the_last_answer(card):

@@ -9,6 +9,7 @@ import re
 import pytest
 
 from explain.answer import gaps, judged_windows
+from explain.words import NO_STRONG_BAND
 from tests.strict_html import Page
 from ui import details, player, progress, texts, verdict
 from ui.demos import demos_html, planted, read_demos
@@ -128,7 +129,8 @@ def test_a_clip_unlike_training_has_no_band_of_strong_signs():
     for html in (band_html(0.93, points), spread_html(outcome, points)):
         tags = Page(html).tags
         assert [a["style"] for _, a in tags if "tt-band " in a.get("class", "")] == ["width:60.00%", "width:40.00%"]
-        assert texts.BAND_LABELS[2] not in Page(html).words
+        assert f">{texts.BAND_LABELS[2]}<" not in html
+        assert NO_STRONG_BAND in Page(html).words, "in sight, not in the label alone"
         assert "From 60 % on: some signs" in tags[0][1]["aria-label"] and "learnt from" in tags[0][1]["aria-label"]
 
 

@@ -74,16 +74,19 @@ def test_what_was_not_measured_says_why(result, cards):
     assert "2 parts could not be decoded" in row(html, "Reading")
 
 
-@pytest.mark.parametrize("out, word", [
-    (1.2, "like what"), (3.3, "no score is called strong signs"), (9.0, "not judged"),
+@pytest.mark.parametrize("out, blocks, word", [
+    (1.2, None, "like what"), (3.3, [], "no score strong signs"), (9.0, ["video"], "do not judge it"),
+    (9.0, [], "no score strong signs"),  # of two faces one is usual
 ])
-def test_how_far_a_clip_is_from_training_is_told(result, cards, out, word, monkeypatch):
+def test_how_far_a_clip_is_from_training_is_told(result, cards, out, blocks, word, monkeypatch):
     monkeypatch.setattr(familiarity, "limits", lambda modality: {"usual": 3.0, "known": 4.5})
     result["media"]["measures"]["face_distance"] = out
+    if blocks is not None:
+        result["findings"] = [{"code": "UNLIKE_TRAINING", "message": "", "remedy": "", "blocks": blocks}]
     html = quality_html(result, cards)
     told = row(html, "Face, compared with those learnt from")
-    assert f"{out:.1f} deviations" in told and "usual: up to 3.0; judged: up to 4.5" in told and word in told
-    assert quality.NO_SOUND in row(html, "Sound, compared with that learnt from")
+    assert f"{out:.2f} deviations" in told and "usual: up to 3.00; judged: up to 4.50" in told and word in told
+    assert quality.NO_DISTANCE in row(html, "Sound, compared with that learnt from")
 
 
 @pytest.mark.parametrize("offset_s, told, judged", [
