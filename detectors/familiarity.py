@@ -40,7 +40,7 @@ SPEC = InputSpec(window_s=PIECE_S, hop_s=PIECE_S, frames=2, face_px=FACE_PX, aud
 MOST_WINDOWS = 8  # of those that show a modality, evenly spread: more tell little more
 READ = {"video": "faces", "audio": "sound"}  # what of a window's summaries tells of a modality
 MEASURES = {"video": "face_distance", "audio": "sound_distance"}  # where a clip's distances stand
-_UNLIKE = {"video": "looks unlike those", "audio": "sounds unlike those"}
+_UNLIKE = {"video": "looks unlike those", "audio": "is unlike those"}
 
 
 class Familiarity(nn.Module):

@@ -34,8 +34,8 @@ DISTANCES = {"video": "Face, compared with those learnt from", "audio": "Sound, 
 DISTANCE, DISTANCE_LIMIT = "{:.2f} deviations out", "usual: up to {usual:.2f}; judged: up to {known:.2f}"
 DISTANCE_WORDS = (
     "like what Telltale's own detectors learnt from",
-    "unlike what they learnt from: Telltale's own detectors call no score strong signs",
-    "unlike what they learnt from: Telltale's own detectors do not judge it",
+    "unlike what Telltale's own detectors learnt from: they call no score strong signs",
+    "unlike what Telltale's own detectors learnt from: they do not judge it",
 )
 NO_DISTANCE = "too little of it to compare"
 ERRORS_ROW = ("Reading", "{errors:.0f} parts could not be decoded", "none", "the clip is damaged; the rest was judged")
