@@ -17,10 +17,14 @@ _FILTERS = (
 )
 
 
-def make_720p(path: Path, seconds: float) -> None:
-    """H.264 with AAC at 25 frames a second in an MP4 file. Raises: subprocess.CalledProcessError."""
+def make_720p(path: Path, seconds: float, mbit_s: float | None = None) -> None:
+    """H.264 with AAC at 25 frames a second in an MP4 file, of so many Mbit/s or of as few as its picture needs.
+
+    Raises: subprocess.CalledProcessError.
+    """
+    bits = ["-crf", "26"] if mbit_s is None else ["-b:v", f"{mbit_s:g}M"]
     subprocess.run(
         [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", "-stream_loop", "-1", "-i", str(DEMO),
          "-filter_complex", _FILTERS, "-map", "[v]", "-map", "[a]", "-t", f"{seconds:g}", "-c:v", "libx264",
-         "-preset", "veryfast", "-crf", "26", "-pix_fmt", "yuv420p", "-c:a", "aac", "-b:a", "64k", str(path)],
+         "-preset", "veryfast", *bits, "-pix_fmt", "yuv420p", "-c:a", "aac", "-b:a", "64k", str(path)],
         check=True, stdin=subprocess.DEVNULL)

@@ -1,11 +1,13 @@
 """Preparing a clip, beside a naive pipeline and beside bare decoding, in one run on one machine.
 
-    python -m benchmarks.prepare [--clip CLIP] [--seconds 10] [--repeats 3] [--naive-seconds 2] [--json]
+    python -m benchmarks.prepare [--clip CLIP] [--seconds 10] [--repeats 3] [--naive-seconds 2]
+                                 [--rates 1,2.5,5] [--json]
 
 Naive: moviepy decodes every frame and MTCNN (its defaults) looks for faces on every full frame. It takes minutes,
 so it is timed on the first --naive-seconds of the clip and scaled to the whole; its cost per frame is constant.
 All three take turns, --repeats times, and `vs_naive` and `vs_decode` are medians of the ratios within a turn. Without
---clip, a 720p clip is made from a demo clip.
+--clip, a 720p clip is made from a demo clip, of as few bits as x264 needs for it; and again at --rates (Mbit/s), of
+which preparing and decoding take turns: decoding takes longer the more bits there are, looking for faces does not.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from media import forget, prepare  # before torch loads: it says how torch's idle threads wait
@@ -24,7 +27,7 @@ import av
 import numpy as np
 
 from benchmarks.clips import make_720p
-from benchmarks.timing import median, ratio, take_turns
+from benchmarks.timing import Times, median, ratio, take_turns
 
 
 def decode_bare(path: Path) -> int:
@@ -58,16 +61,25 @@ def measure(path: Path, repeats: int, naive_s: float) -> dict:
     forget()
     clip = prepare(path)  # also loads the models: the figures are those after the first run
     part_s = min(naive_s, clip.duration_s)
-    times = take_turns({"decode": lambda: decode_bare(path), "prepare": lambda: prepare_afresh(path),
-                        "naive": lambda: prepare_naively(path, part_s)}, repeats)
+    times = take_turns(_works(path) | {"naive": lambda: prepare_naively(path, part_s)}, repeats)
     times["naive"] = [spent * clip.duration_s / part_s for spent in times["naive"]]
-    seconds = median(times)
     return {
         "duration_s": round(clip.duration_s, 2), "width_px": clip.info.width_px, "height_px": clip.info.height_px,
-        "decode_s": round(seconds["decode"], 3), "prepare_s": round(seconds["prepare"], 3),
-        "naive_s": round(seconds["naive"], 2), "vs_naive": round(ratio(times, "prepare", "naive"), 4),
-        "vs_decode": round(ratio(times, "prepare", "decode"), 2),
+        **_beside_decoding(path, times),
+        "naive_s": round(median(times)["naive"], 2), "vs_naive": round(ratio(times, "prepare", "naive"), 4),
     }
+
+
+def _works(path: Path) -> dict[str, Callable[[], object]]:
+    return {"decode": lambda: decode_bare(path), "prepare": lambda: prepare_afresh(path)}
+
+
+def _beside_decoding(path: Path, times: Times) -> dict:
+    seconds = median(times)
+    with av.open(str(path)) as container:
+        mbit_s = container.size * 8 / container.duration  # the duration is in microseconds
+    return {"mbit_s": round(mbit_s, 2), "decode_s": round(seconds["decode"], 3),
+            "prepare_s": round(seconds["prepare"], 3), "vs_decode": round(ratio(times, "prepare", "decode"), 2)}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -76,6 +88,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=10.0, help="length of the clip that is made")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--naive-seconds", type=float, default=2.0)
+    parser.add_argument("--rates", type=lambda text: [float(rate) for rate in text.split(",")], default=[1.0, 2.5, 5.0],
+                        metavar="MBIT_S,...", help="of copies of the clip that is made (1,2.5,5)")
     parser.add_argument("--json", action="store_true", help="print the figures as one JSON line, last")
     args = parser.parse_args(argv)
     if args.clip and not args.clip.is_file():
@@ -84,7 +98,10 @@ def main(argv: list[str] | None = None) -> int:
         path = args.clip or Path(folder) / "720p.mp4"
         if not args.clip:
             make_720p(path, args.seconds)
-        figures = measure(path, args.repeats, args.naive_seconds)
+        figures = measure(path, args.repeats, args.naive_seconds) | {"rates": []}
+        for mbit_s in [] if args.clip else args.rates:
+            make_720p(path, args.seconds, mbit_s)
+            figures["rates"].append(_beside_decoding(path, take_turns(_works(path), args.repeats)))
     for key, value in figures.items():
         print(f"{key:12} {value}")
     if args.json:

@@ -1,8 +1,9 @@
 """prepare(path): one forward decode, then nothing of the full frames is kept.
 
 The file is decoded in a process apart (media.isolation); here arrive its pictures. They wait in a short queue (about
-0.6 s) until the faces around them are known; then the aligned crops are cut, in a thread beside the search for faces,
-and the picture is let go. Memory is bounded by that queue, whatever the clip's length.
+0.6 s) until the faces around them are known; then the aligned crops are cut and the picture is let go. Faces are looked
+for in one thread and crops cut in another, while here the next picture is made small. Memory is bounded by that queue,
+whatever the clip's length.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ from media.crops import CropRoll, Picture, face_and_lips
 from media.faces import DETECT_HZ, DETECT_LONG_PX, LOOKAHEAD_S, MAX_FACES, FaceFollower, find_faces
 from media.limits import Limits, default_limits
 from media.quality import SHORTEST_TRACK_S, judge_quality
-from media.sound import find_speech
+from media.sound import VOICE_PIECE, find_speech
 from media.still import is_still
+from media.threads import lone_thread
 
 OnStage = Callable[[str, float], None]  # what is done now, in words; seconds since preparing began
 
@@ -60,13 +62,18 @@ def prepare(path: str | Path, *, on_stage: OnStage | None = None, limits: Limits
         return replace(known, info=replace(known.info, path=str(path)))
 
     stage("Reading the clip and finding faces")
-    decoded = _read_still(path, limits) if is_still(path) else _Reader(limits).read(path)
-    info = replace(decoded.info, path=str(path), sha256=sha256, size_bytes=size_bytes)
-    decode_end = time.perf_counter()
+    with lone_thread() as alone:
+        if is_still(path):
+            decoded = alone.submit(_read_still, path, limits).result()
+        else:
+            decoded = _Reader(limits, alone).read(path)
+        info = replace(decoded.info, path=str(path), sha256=sha256, size_bytes=size_bytes)
+        decode_end = time.perf_counter()
 
-    stage("Listening for a voice")
-    waveform = decoded.waveform
-    speech_s = find_speech(waveform) if waveform is not None and len(waveform) >= 512 else ()
+        stage("Listening for a voice")
+        waveform, speech_s = decoded.waveform, ()
+        if waveform is not None and len(waveform) >= VOICE_PIECE:
+            speech_s = alone.submit(find_speech, waveform).result()
     quality = judge_quality(info, decoded.tracks, decoded.faces, waveform, speech_s, decoded.errors, decoded.lost,
                             decoded.announced_s)
     clip = PreparedClip(
@@ -150,9 +157,11 @@ def _info(facts: dict) -> ClipInfo:
 class _Reader:
     """State of one forward reading: pictures on the grid of GRID_HZ in, crops out."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, finder: ThreadPoolExecutor) -> None:
+        """finder: one thread, in which faces are looked for."""
         self._limits = limits
-        self._follower = FaceFollower()
+        self._follower, self._finder = FaceFollower(), finder
+        self._look: tuple[float, Future] | None = None  # the one under way, and its moment
         self._queue: deque[tuple[int, Picture]] = deque()  # grid point, picture
         self._next_grid = 0
         self._rolls: dict[int, _TrackRolls] = {}
@@ -173,6 +182,7 @@ class _Reader:
                     if not self._next_grid <= first < first + count <= self._limits.duration_s * GRID_HZ + 2 * GRID_HZ:
                         raise ValueError("grid points go forward and end")
                 self._take(first, count, picture)
+        self._finish_look()
         self._cut_crops(float("inf"))
         while self._uncut:
             self._uncut.popleft().result()
@@ -192,8 +202,15 @@ class _Reader:
             self._queue.append((grid, picture))
             if grid % _DETECT_EVERY == 0:
                 image, factor = picture.reduced(DETECT_LONG_PX)
-                self._follower.see(image, factor * picture.scale, grid / GRID_HZ)
-                self._cut_crops(grid / GRID_HZ - LOOKAHEAD_S)
+                self._finish_look()
+                self._look = (grid / GRID_HZ, self._finder.submit(self._follower.see, image, factor * picture.scale,
+                                                                  grid / GRID_HZ))
+
+    def _finish_look(self) -> None:
+        if self._look is not None:
+            time_s, look = self._look
+            look.result()
+            self._cut_crops(time_s - LOOKAHEAD_S)
 
     def _cut_crops(self, settled_s: float) -> None:
         """Crop and release the waiting pictures up to settled_s."""

@@ -59,6 +59,15 @@ def test_robustness_has_a_row_for_each_copy_and_a_column_for_each_detector():
     assert "| one | 4 | 0.75 | 0.5 to – | 0.1 | 5 % | 0 % |" in written and "| two | 2 | 2 | 1 |" in written
 
 
+def test_preparing_has_a_row_for_every_rate_of_bits():
+    first = {"mbit_s": 0.18, "decode_s": 0.1, "prepare_s": 0.6, "vs_decode": 6.0}
+    figures = {"duration_s": 10.0, "width_px": 1280, "height_px": 720, "naive_s": 30.0, "vs_naive": 0.02, **first,
+               "rates": [{"mbit_s": 2.5, "decode_s": 0.3, "prepare_s": 0.6, "vs_decode": 2.0}]}
+    written = write_block("prepare", {"prepare": record(figures)})
+    assert "| preparing beside naive | 0.02 | 0.25 at most |" in written
+    assert "| 0.18 | 0.1 | 0.6 | 6 |" in written and "| 2.5 | 0.3 | 0.6 | 2 |" in written
+
+
 def test_explanations_have_a_row_of_what_they_point_at_and_one_of_what_they_cost():
     times = {stage: {"seconds": seconds, "cpu_seconds": 9.9, "forwards": 10 * seconds}
              for stage, seconds in (("share", 0.54), ("ablation", 3.26), ("all", 12.2))}

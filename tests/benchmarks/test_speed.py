@@ -59,7 +59,7 @@ def test_stages_a_second_detector_and_scoring_on_a_short_clip(talking_clip, tmp_
     assert told["realtime_factor"] == pytest.approx(told["stages_s"]["total"] / told["duration_s"], rel=0.02)
     preparing, read = sys.modules["media.prepare"], []  # the package's own `prepare` is the function
     reader = preparing._Reader
-    monkeypatch.setattr(preparing, "_Reader", lambda limits: read.append(limits) or reader(limits))
+    monkeypatch.setattr(preparing, "_Reader", lambda *given: read.append(given) or reader(*given))
     second = speed.measure_second(clip, names, "cpu", 1)
     assert second["second_detectors"].keys() == {"mis_avoidd"} and second["second_detector_share"] > 0
     assert len(read) == 1  # for the first detector alone
