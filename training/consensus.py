@@ -6,8 +6,8 @@ RUNS/<detector> is the run that each shipped checkpoint came from (one without a
 it was calibrated on. Clips that all of them held out are scored as the app does it, by the networks that did not learn
 from them. Who held out too few clips that the others held out as well has no say. For each set of two and more, weights
 that are not negative are fitted by logistic regression to the calibrated log-odds of clips whose picture or sound is
-manipulated, and of genuine ones; these classes, and in them published and forged clips, count alike. A set in which
-nobody tells anything gets no fit: it is heard without one. Thresholds of the whole answer, sync included, let few of
+manipulated, and of genuine ones; these classes, and in them the sources, count alike. A set in which nobody tells
+anything gets no fit: it is heard without one. Thresholds of the whole answer, sync included, let few of
 the genuine clips through, as training.calibrate has them: as they are, and as copies of training.coded. Writes
 consensus.json beside the checkpoints, whose weights it names by their hashes: new ones need a new fit.
 """
@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import combinations
@@ -64,15 +65,14 @@ def fit(log_odds: np.ndarray, fake: np.ndarray, count: np.ndarray) -> tuple[np.n
     return found.x[:-1], float(found.x[-1])
 
 
-def counts(samples: Sequence[Sample], fake: np.ndarray) -> np.ndarray:
-    """[n]: genuine and fake, clips of a corpus and those of training.forge, a quarter each where there are all four."""
-    forged = {(s.folder, s.group) for s in samples if s.forged}
-    cells = np.array([2 * label + ((s.folder, s.group) in forged) for s, label in zip(samples, fake)])
-    size = {cell: (cells == cell).sum() for cell in set(cells)}
-    within = np.array([1 / size[cell] for cell in cells])
-    for label in (0, 1):  # a class with one kind of clips counts as much as the other class
-        within[fake == label] /= max(within[fake == label].sum(), 1e-12)
-    return within / 2
+def counts(sources: Sequence[str], fake: np.ndarray) -> np.ndarray:
+    """[n]: genuine and fake count alike, and within each the sources, of which some hold a hundred clips and some one:
+    what is brought comes from another one."""
+    size = Counter(zip(sources, fake))
+    count = np.array([1 / size[cell] for cell in zip(sources, fake)])
+    for label in (0, 1):
+        count[fake == label] /= 2 * count[fake == label].sum()
+    return count
 
 
 def fit_set(names: Sequence[str], said: Mapping[Name, Mapping[str, Voice]],
@@ -91,7 +91,7 @@ def fit_set(names: Sequence[str], said: Mapping[Name, Mapping[str, Voice]],
     if len(set(labels)) < 2:
         raise ValueError(f"no genuine, or no fake, clip was held out and judged by all of {', '.join(names)}")
     told = np.array([[log_odds(said[name][d].manipulated) for d in names] for name, _ in taught])
-    weights, bias = fit(told, labels, counts([samples[name] for name, _ in taught], labels))
+    weights, bias = fit(told, labels, counts([samples[name].source for name, _ in taught], labels))
     made = Fit({d: round(float(w), 4) for d, w in zip(names, weights)}, round(bias, 4), 1.0, 1.0)
     score = np.array([made.score({d: said[name][d] for d in names}) for name in judged])
     sources = np.array([samples[name].source for name in judged])
