@@ -32,11 +32,10 @@ NO_FACE, NO_SOUND = "no face was found", "no sound could be read"
 NO_NOISE = "too little voice, or no pause beside it to compare with"
 DISTANCES = {"video": "Face, compared with those learnt from", "audio": "Sound, compared with that learnt from"}
 DISTANCE, DISTANCE_LIMIT = "{:.2f} deviations out", "usual: up to {usual:.2f}; judged: up to {known:.2f}"
-DISTANCE_WORDS = (
-    "like what Telltale's own detectors learnt from",
-    "unlike what Telltale's own detectors learnt from: they call no score strong signs",
-    "unlike what Telltale's own detectors learnt from: they do not judge it",
-)
+ALIKE = "like what Telltale's own detectors learnt from"
+UNLIKE = "unlike what Telltale's own detectors learnt from"
+NO_STRONG_SIGNS, NOT_JUDGED = "they call no score strong signs", "they do not judge it"
+NONE_ASKED = "none of them was asked"
 NO_DISTANCE = "too little of it to compare"
 ERRORS_ROW = ("Reading", "{errors:.0f} parts could not be decoded", "none", "the clip is damaged; the rest was judged")
 OFFSET = "Sound against picture"
@@ -173,8 +172,10 @@ def _distance_row(modality: str, result: dict) -> tuple[str, ...]:
     value = result["media"]["measures"].get(familiarity.MEASURES[modality])
     if value is None:
         return name, NOT_MEASURED, DISTANCE_LIMIT.format(**limits), NO_DISTANCE
-    judged = not any(f["code"] == Reason.UNLIKE_TRAINING and modality in f["blocks"] for f in result["findings"])
-    words = DISTANCE_WORDS[0 if value <= limits["usual"] else 1 if judged else 2]
+    unlike = [f for f in result["findings"] if f["code"] == Reason.UNLIKE_TRAINING]
+    blocked = any(modality in f["blocks"] for f in unlike)
+    so = NOT_JUDGED if blocked else NO_STRONG_SIGNS if unlike else NONE_ASKED
+    words = ALIKE if value <= limits["usual"] else f"{UNLIKE}: {so}"
     return name, DISTANCE.format(value), DISTANCE_LIMIT.format(**limits), words
 
 

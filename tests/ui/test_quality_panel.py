@@ -77,6 +77,7 @@ def test_what_was_not_measured_says_why(result, cards):
 @pytest.mark.parametrize("out, blocks, word", [
     (1.2, None, "like what"), (3.3, [], "no score strong signs"), (9.0, ["video"], "do not judge it"),
     (9.0, [], "no score strong signs"),  # of two faces one is usual
+    (9.0, None, "none of them was asked"),  # a guest judges alone
 ])
 def test_how_far_a_clip_is_from_training_is_told(result, cards, out, blocks, word, monkeypatch):
     monkeypatch.setattr(familiarity, "limits", lambda modality: {"usual": 3.0, "known": 4.5})
