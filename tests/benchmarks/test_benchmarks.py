@@ -18,6 +18,15 @@ def test_prepare_prints_its_figures_as_json(capsys, examples_dir):
     assert figures["vs_decode"] > 1  # preparing holds a decode
 
 
+def test_a_clip_that_is_made_is_also_prepared_with_more_bits(capsys):
+    options = ["--seconds", "1.5", "--rates", "1,4", "--repeats", "1", "--naive-seconds", "0.1", "--json"]
+    assert prepare.main(options) == 0
+    figures = json.loads(capsys.readouterr().out.splitlines()[-1])
+    rates = [figures["mbit_s"], *(one["mbit_s"] for one in figures["rates"])]
+    assert len(rates) == 3 and rates == sorted(set(rates))
+    assert all(one["vs_decode"] > 1 for one in figures["rates"])
+
+
 def test_a_missing_clip_is_bad_usage(capsys):
     with pytest.raises(SystemExit) as stop:
         prepare.main(["--clip", "nowhere.mp4"])
