@@ -159,8 +159,8 @@ def robustness(f: dict) -> str:
                   [(name, *(percent(curve["risk_at"].get(share)) for share in shares),
                     percent(curve["verdicts"]["coverage"]), percent(curve["verdicts"]["risk"]))
                    for name, curve in ((name, f[name]["risk_coverage"]) for name in names)])
-    same = table(("the same bytes", "clips", "same JSON twice", "on one thread as on all"),
-                 [(name, told["clips"], told["same"], told["same_on_one_thread"])
+    same = table(("the same bytes", "clips", "same JSON twice", "threads", "on one thread as on all"),
+                 [(name, told["clips"], told["same"], told["threads"], told["same_on_one_thread"])
                   for name, told in ((name, f[name]["determinism"]) for name in names)])
     return "\n\n".join((own, ranks, errors, alarms, turns, risks, same))
 

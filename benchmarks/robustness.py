@@ -218,16 +218,18 @@ def read_rows(path: Path) -> list[Answers]:
 
 
 def measure_determinism(paths: Iterable[Path], detectors: Sequence[str]) -> dict[str, dict]:
-    """Detector, and consensus -> how many clips give the same JSON twice, and on one thread as on all; each time they
-    are prepared afresh."""
-    threads = torch.get_num_threads()
+    """Detector, and consensus -> how many clips give the same JSON twice, and on one thread as on all, or on two
+    where only one is used; each time they are prepared afresh."""
+    usual = torch.get_num_threads()
+    threads = max(usual, 2)
     found = {name: {"clips": 0, "same": 0, "same_on_one_thread": 0, "threads": threads}
              for name in (*detectors, CONSENSUS)}
     for path in paths:
+        torch.set_num_threads(threads)
         first, second = _answer_afresh(path, detectors), _answer_afresh(path, detectors)
         torch.set_num_threads(1)
         alone = _answer_afresh(path, detectors)
-        torch.set_num_threads(threads)
+        torch.set_num_threads(usual)
         for name, counts in found.items():
             counts["clips"] += 1
             counts["same"] += first[name] == second[name]

@@ -1,7 +1,7 @@
 """prepare(path): one forward decode, then nothing of the full frames is kept.
 
 The file is decoded in a process apart (media.isolation); here arrive its pictures. They wait in a short queue (about
-0.6 s) until the faces around them are known; then the aligned crops are cut and the picture is let go. Faces are looked
+0.8 s) until the faces around them are known; then the aligned crops are cut and the picture is let go. Faces are looked
 for in one thread and crops cut in another, while here the next picture is made small. Memory is bounded by that queue,
 whatever the clip's length.
 """

@@ -249,7 +249,7 @@ def write_picture(source: str | Path, target: Path, start_s: float, end_s: float
 def _picture_stream(made: av.container.OutputContainer, picture: Picture, size_px: tuple[int, int],
                     variant: Variant) -> av.VideoStream:
     encoder, options = {
-        # x264's macroblock tree takes in stray memory: of some clips each copy would be another one
+        # x264's macroblock tree takes in stray memory: some copies would differ from run to run
         "h264": ("libx264", {"crf": str(variant.crf), "preset": "veryfast", "mbtree": "0"}),
         # its scale ends at 63 instead of 51
         "vp9": ("libvpx-vp9", {"crf": str(round(variant.crf * 63 / 51)), "deadline": "realtime", "cpu-used": "6"}),
