@@ -56,7 +56,7 @@ def test_robustness_has_a_row_for_each_copy_and_a_column_for_each_detector():
     assert "| crf_35 | 0.80 → 0.75 | 0.80 → 0.75 |" in written
     assert "| crf_35 | 25 %, –, 50 % | 25 %, –, 50 % |" in written
     assert "| one | 10 % | 20 % | 90 % | 12.5 % |" in written
-    assert "| one | 4 | 0.75 | 0.5 to – | 0.1 | 5 % | 0 % |" in written and "| two | 2 | 2 | 1 |" in written
+    assert "| one | 4 | 0.75 | 0.5 to – | 0.1 | 5 % | 0 % |" in written and "| two | 2 | 2 | 2 | 1 |" in written
 
 
 def test_preparing_has_a_row_for_every_rate_of_bits():
